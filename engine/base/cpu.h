@@ -1,0 +1,16 @@
+// What this process may really use of the machine.
+#pragma once
+
+namespace baton {
+
+// Cores the process may use: the smaller of its affinity mask and its cgroup's CPU quota (v1 or
+// v2, rounded up); at least 1.
+int AvailableCores();
+
+// The cgroup's memory limit in bytes, or the machine's memory where there is no limit.
+long long MemoryLimitBytes();
+
+// Resident set size of this process in bytes; 0 if it cannot be read.
+long long ResidentBytes();
+
+}  // namespace baton

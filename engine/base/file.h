@@ -1,0 +1,43 @@
+// Files: whole reads, durable writes, read-only mappings. Errors name the path and errno's text;
+// kNotFound where the path does not exist, kPermissionDenied where it may not be read.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace baton {
+
+// Status for a failed system call on `path`, from errno as it is now.
+absl::Status ErrnoStatus(absl::string_view what, absl::string_view path);
+
+absl::StatusOr<std::string> ReadFile(const std::string& path);
+
+// Writes `contents` and fsyncs the file (not its directory).
+absl::Status WriteFileDurably(const std::string& path, absl::string_view contents);
+
+absl::Status SyncDirectory(const std::string& path);
+
+// A read-only private mapping of a whole file; unmapped with the last owner.
+class MappedFile {
+ public:
+  static absl::StatusOr<std::shared_ptr<const MappedFile>> Open(const std::string& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  absl::string_view contents() const { return {data_, size_}; }
+
+ private:
+  MappedFile(const char* data, size_t size) : data_(data), size_(size) {}
+  const char* const data_;
+  const size_t size_;
+};
+
+// Lower-case hex SHA-256 of a file's contents, read in pieces.
+absl::StatusOr<std::string> Sha256OfFile(const std::string& path);
+std::string Sha256(absl::string_view contents);
+
+}  // namespace baton

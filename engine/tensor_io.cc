@@ -1,0 +1,1 @@
+#include "engine/tensor_io.h"

@@ -1,0 +1,67 @@
+// Registry: what is being served now, by name, and the state of every version known. Thread-safe.
+// Readers take a lock only for the time of a map look-up and a shared_ptr copy; nothing loads,
+// runs or frees under it.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "engine/base/mutex.h"
+#include "server/serving/servable.h"
+#include "server/serving/version_state.h"
+
+namespace baton::serving {
+
+// Which version a request wants: the latest that is ready, a number, or a label.
+struct VersionChoice {
+  std::optional<int64_t> version;
+  std::string label;
+};
+
+class Registry {
+ public:
+  // kNotFound: no such model, version or label (lists what there is). kUnavailable: known, but
+  // not ready (says its state, and the reason if it failed).
+  absl::StatusOr<std::shared_ptr<Servable>> Acquire(absl::string_view model,
+                                                    const VersionChoice& choice) const
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // kNotFound for a model that is not known.
+  absl::StatusOr<ModelStatus> Status(absl::string_view model) const ABSL_LOCKS_EXCLUDED(mu_);
+  std::vector<ModelStatus> StatusOfAll() const ABSL_LOCKS_EXCLUDED(mu_);
+
+  // The calls of the lifecycle (one caller at a time for one model).
+  void AddModel(const std::string& model) ABSL_LOCKS_EXCLUDED(mu_);
+  void RemoveModel(const std::string& model) ABSL_LOCKS_EXCLUDED(mu_);
+  void SetModelError(const std::string& model, const absl::Status& error) ABSL_LOCKS_EXCLUDED(mu_);
+  // REQUIRES: a transition that MayChange allows. kReady comes with its servable and makes it
+  // visible; leaving kReady hides it. Returns the servable that was hidden, if any, so that the
+  // caller frees it where it wants.
+  std::shared_ptr<Servable> SetState(const std::string& model, int64_t version, VersionState state,
+                                     const absl::Status& error = absl::OkStatus(),
+                                     std::shared_ptr<Servable> servable = nullptr)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  void SetLabels(const std::string& model, std::map<std::string, int64_t> labels)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  struct Version {
+    VersionState state = VersionState::kAbsent;
+    absl::Status error;
+    std::shared_ptr<Servable> servable;  // set exactly while kReady
+  };
+  struct Model {
+    std::map<int64_t, Version, std::greater<int64_t>> versions;
+    std::map<std::string, int64_t> labels;
+    absl::Status error;
+  };
+  mutable Mutex mu_;
+  std::map<std::string, Model, std::less<>> models_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace baton::serving

@@ -1,0 +1,32 @@
+// Servable: one loaded version of a model, as requests see it. Thread-safe. Whoever holds the
+// shared_ptr can still submit; a servable that is draining finishes what it has.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "engine/model.h"
+#include "server/serving/task.h"
+
+namespace baton::serving {
+
+class Servable {
+ public:
+  virtual ~Servable() = default;
+  virtual const std::string& model() const = 0;
+  virtual int64_t version() const = 0;
+  virtual const engine::Signature& signature() const = 0;
+
+  // Largest number of rows in one request; 0 if the model has no batch dimension (then `rows` of a
+  // task is 1 and the shapes are taken as they are).
+  virtual int64_t max_batch_size() const = 0;
+
+  // Queues `task`; never blocks. On OK the task has been moved from and its `done` will be called
+  // exactly once. Else `done` is not called: kResourceExhausted if the queue is full, kUnavailable
+  // after Close, kDeadlineExceeded if the deadline has passed, kInvalidArgument for shapes the
+  // model does not allow.
+  virtual absl::Status Submit(Task task) = 0;
+};
+
+}  // namespace baton::serving

@@ -1,0 +1,42 @@
+// Task: one request on its way through a batch queue and a worker.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "engine/base/clock.h"
+#include "engine/tensor.h"
+
+namespace baton::serving {
+
+// Seconds a request spent in each phase, for metrics and statistics.
+struct PhaseTimes {
+  double queue = 0;     // Submit to taken by a worker
+  double assemble = 0;  // gathering rows of the batch
+  double compute = 0;   // the plan
+};
+
+struct Task {
+  // One view for each input in signature order, checked against the signature. The bytes are
+  // borrowed and stay valid until `done` has returned.
+  std::vector<TensorView> inputs;
+  int64_t rows = 1;  // size of the batch dimension; 1 where the model has none
+  SteadyTime deadline = kNoDeadline;
+  int priority = 0;                              // 0: the model's default; 1 is the highest
+  std::shared_ptr<std::atomic<bool>> cancelled;  // may be null; set by the caller at any time
+
+  // Called exactly once if Submit returned OK, on a worker (or inside Submit for models that run
+  // inline). `outputs`: one view for each output in signature order, this task's rows only, valid
+  // during the call; empty on error. Errors: kDeadlineExceeded (never executed), kCancelled,
+  // kUnavailable (the version closed before it ran), kInvalidArgument (data an operator rejects),
+  // kInternal. Must not block.
+  std::function<void(const absl::Status& status, absl::Span<const TensorView> outputs,
+                     const PhaseTimes& times)>
+      done;
+};
+
+}  // namespace baton::serving
