@@ -113,7 +113,7 @@ struct TensorView {
   template <typename T>
   absl::Span<const T> values() const {
     BATON_CHECK(type == DataTypeOf<T>());
-    return {static_cast<const T*>(data), static_cast<size_t>(size())};
+    return absl::Span<const T>(static_cast<const T*>(data), static_cast<size_t>(size()));
   }
 };
 
@@ -156,7 +156,7 @@ class Tensor {
   template <typename T>
   absl::Span<T> mutable_values() {
     BATON_CHECK(type_ == DataTypeOf<T>());
-    return {static_cast<T*>(mutable_data()), static_cast<size_t>(size())};
+    return absl::Span<T>(static_cast<T*>(mutable_data()), static_cast<size_t>(size()));
   }
   TensorView view() const { return {type_, shape_, data_}; }
   // The same elements under another shape. REQUIRES: the same number of elements.
