@@ -31,6 +31,9 @@ class Registry {
                                                     const VersionChoice& choice) const
       ABSL_LOCKS_EXCLUDED(mu_);
 
+  // From now on Acquire gives kUnavailable: the server is shutting down.
+  void Close() ABSL_LOCKS_EXCLUDED(mu_);
+
   // kNotFound for a model that is not known.
   absl::StatusOr<ModelStatus> Status(absl::string_view model) const ABSL_LOCKS_EXCLUDED(mu_);
   std::vector<ModelStatus> StatusOfAll() const ABSL_LOCKS_EXCLUDED(mu_);
@@ -61,6 +64,7 @@ class Registry {
     absl::Status error;
   };
   mutable Mutex mu_;
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;
   std::map<std::string, Model, std::less<>> models_ ABSL_GUARDED_BY(mu_);
 };
 

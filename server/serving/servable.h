@@ -1,5 +1,7 @@
 // Servable: one loaded version of a model, as requests see it. Thread-safe. Whoever holds the
-// shared_ptr can still submit; a servable that is draining finishes what it has.
+// shared_ptr can submit: a version that a newer one replaced closes only when the last holder has
+// let go of it, so no request fails because of a swap. Hold it for one request, not for longer:
+// until then the version keeps its memory.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +12,8 @@
 #include "server/serving/task.h"
 
 namespace baton::serving {
+
+class VersionMetrics;
 
 class Servable {
  public:
@@ -22,10 +26,13 @@ class Servable {
   // task is 1 and the shapes are taken as they are).
   virtual int64_t max_batch_size() const = 0;
 
+  // Where the API layer counts its requests; valid while the servable is held.
+  virtual VersionMetrics& metrics() = 0;
+
   // Queues `task`; never blocks. On OK the task has been moved from and its `done` will be called
   // exactly once. Else `done` is not called: kResourceExhausted if the queue is full, kUnavailable
-  // after Close, kDeadlineExceeded if the deadline has passed, kInvalidArgument for shapes the
-  // model does not allow.
+  // when the server stops, kDeadlineExceeded if the deadline has passed, kInvalidArgument for
+  // shapes the model does not allow.
   virtual absl::Status Submit(Task task) = 0;
 };
 

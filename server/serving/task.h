@@ -20,6 +20,8 @@ struct PhaseTimes {
   double compute = 0;   // the plan
 };
 
+class Executor;
+
 struct Task {
   // One view for each input in signature order, checked against the signature. The bytes are
   // borrowed and stay valid until `done` has returned.
@@ -28,6 +30,9 @@ struct Task {
   SteadyTime deadline = kNoDeadline;
   int priority = 0;                              // 0: the model's default; 1 is the highest
   std::shared_ptr<std::atomic<bool>> cancelled;  // may be null; set by the caller at any time
+  // May be null. Else the submitting thread's own: a model that costs less than a hop to another
+  // thread runs on it, inside Submit.
+  Executor* executor = nullptr;
 
   // Called exactly once if Submit returned OK, on a worker (or inside Submit for models that run
   // inline). `outputs`: one view for each output in signature order, this task's rows only, valid
