@@ -205,11 +205,13 @@ TensorDifference CompareNumbers(const TensorView& actual, const TensorView& expe
   for (size_t i = 0; i < a.size(); ++i) {
     const double x = ToDouble(a[i]), y = ToDouble(e[i]);
     if (x == y || (std::isnan(x) && std::isnan(y))) continue;
-    double abs = std::abs(x - y);
-    if (!std::isfinite(abs)) abs = std::numeric_limits<double>::infinity();
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    const bool comparable = std::isfinite(x - y);  // else nothing is near, whatever the tolerance
+    const double abs = comparable ? std::abs(x - y) : kInfinity;
+    const double rel = comparable ? abs / std::abs(y) : kInfinity;
     difference.max_abs = std::max(difference.max_abs, abs);
-    if (y != 0) difference.max_rel = std::max(difference.max_rel, abs / std::abs(y));
-    if (!(abs <= atol + rtol * std::abs(y))) {
+    if (y != 0) difference.max_rel = std::max(difference.max_rel, rel);
+    if (!comparable || abs > atol + rtol * std::abs(y)) {
       if (difference.within) difference.first_bad = static_cast<int64_t>(i);
       difference.within = false;
     }
