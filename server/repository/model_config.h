@@ -1,0 +1,66 @@
+// ModelConfig: what a model's config.pbtxt says (Triton's schema, proto/model_config.proto), as far
+// as Baton honours it. Parsed and checked once; a plain value afterwards.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "engine/tensor.h"
+#include "server/repository/version_policy.h"
+
+namespace baton::repository {
+
+// One input or output: in a config without the batch dimension where max_batch_size > 0, in a
+// model's signature with every dimension. -1: any size.
+struct TensorSpec {
+  std::string name;
+  DataType type = DataType::kUndefined;
+  bool has_rank = true;  // false: any shape (a signature's; a config always has dims)
+  std::vector<int64_t> dims;
+};
+
+struct DynamicBatching {
+  std::vector<int64_t> preferred_batch_sizes;  // ascending; empty: the scheduler chooses
+  int64_t max_queue_delay_us = 0;              // 0: greedy, a request never waits for company
+  int64_t max_queue_size = 0;                  // requests; 0: the server's default
+  int64_t default_timeout_us = 0;              // 0: none
+};
+
+struct ModelConfig {
+  // Not given: from the model. 0: the model has no batch dimension, or it is not to be batched.
+  std::optional<int64_t> max_batch_size;
+  std::vector<TensorSpec> inputs;   // empty: from the model
+  std::vector<TensorSpec> outputs;  // empty: from the model
+  std::optional<VersionPolicy> version_policy;
+  DynamicBatching dynamic_batching;
+  std::optional<std::string> precision;  // parameters: "f32", "bf16", "int8" or "auto"
+  std::map<std::string, std::string> parameters;
+  // One text for each field that was set and is not honoured; the caller logs them.
+  std::vector<std::string> warnings;
+};
+
+// Parses and checks the text of a config.pbtxt. `path` is for messages. kInvalidArgument:
+// "<path>:<line>:<column>: …" for wrong syntax and unknown fields, "<path>: <field> …" for a value
+// that cannot be; also if its name is not `model_name`, or its backend or platform is none that
+// runs ONNX.
+absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, const std::string& path,
+                                             absl::string_view model_name);
+
+// Reads `model_path`/config.pbtxt; a default ModelConfig where there is none.
+absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& model_path,
+                                            absl::string_view model_name);
+
+// OK if what the config says about inputs, outputs and max_batch_size fits the model's signature.
+// If it lists inputs it lists all of them; outputs may be left out. Else kInvalidArgument: names
+// the tensor, what the config says and what the model has.
+absl::Status CheckAgainstSignature(const ModelConfig& config,
+                                   const std::vector<TensorSpec>& model_inputs,
+                                   const std::vector<TensorSpec>& model_outputs);
+
+}  // namespace baton::repository
