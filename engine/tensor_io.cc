@@ -8,7 +8,6 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <limits>
 
 #include "absl/strings/numbers.h"
@@ -22,45 +21,10 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "raw_data and .npy are read in place");
 
-namespace fs = std::filesystem;
-
 // Any byte but 0 and 1 in a bool is undefined behaviour, so bytes from files are made one of them.
 void NormalizeBools(Tensor& tensor) {
   auto* bytes = static_cast<uint8_t*>(tensor.mutable_data());
   for (size_t i = 0; i < tensor.bytes(); ++i) bytes[i] = bytes[i] != 0;
-}
-
-// The file that external data at `location` names, symlinks resolved; an error if it leaves
-// `directory`.
-absl::StatusOr<std::string> ResolveInside(const std::string& directory,
-                                          const std::string& location) {
-  const fs::path relative(location);
-  bool climbs = relative.is_absolute();
-  for (const fs::path& part : relative) climbs = climbs || part == "..";
-  if (location.empty() || climbs) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("external data location \"", location,
-                     "\" is not a path below the model's directory; save the model again with a "
-                     "relative location"));
-  }
-  std::error_code error;
-  const fs::path root = fs::canonical(directory, error);
-  if (error) {
-    return absl::NotFoundError(
-        absl::StrCat("directory of external data ", directory, ": ", error.message()));
-  }
-  const fs::path file = fs::canonical(root / relative, error);
-  if (error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("external data file ", (root / relative).string(), ": ", error.message()));
-  }
-  const fs::path from_root = file.lexically_relative(root);
-  if (from_root.empty() || *from_root.begin() == "..") {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "external data file \"", location, "\" is a link that leaves the model's directory ",
-        root.string(), "; copy the file there"));
-  }
-  return file.string();
 }
 
 struct ExternalData {
@@ -125,7 +89,11 @@ absl::StatusOr<Tensor> FromExternalData(const onnx::TensorProto& proto, DataType
         absl::StrCat("external data length is ", data.length, ", but ", DataTypeName(type),
                      ShapeToString(shape), " needs ", bytes, " bytes"));
   }
-  ASSIGN_OR_RETURN(const std::string path, ResolveInside(directory, data.location));
+  const absl::StatusOr<std::string> resolved = ResolveInside(directory, data.location);
+  if (!resolved.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("external data: ", resolved.status().message()));
+  }
+  const std::string& path = *resolved;
   struct stat info;
   if (stat(path.c_str(), &info) != 0) return ErrnoStatus("stat", path);
   if (!S_ISREG(info.st_mode)) {

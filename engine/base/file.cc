@@ -8,6 +8,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <vector>
 
 #include "absl/strings/escaping.h"
@@ -115,6 +117,33 @@ absl::Status SyncDirectory(const std::string& path) {
   if (fd.get() < 0) return ErrnoStatus("open directory", path);
   if (fsync(fd.get()) != 0) return ErrnoStatus("fsync directory", path);
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ResolveInside(const std::string& directory,
+                                          const std::string& relative) {
+  namespace fs = std::filesystem;
+  const fs::path path(relative);
+  bool leaves = relative.empty() || path.is_absolute();
+  for (const fs::path& part : path) leaves = leaves || part == "..";
+  if (leaves) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("path \"", relative, "\" is not a relative path below ", directory));
+  }
+  const auto canonical = [](const fs::path& p) -> absl::StatusOr<fs::path> {
+    std::error_code error;
+    const fs::path resolved = fs::canonical(p, error);
+    if (!error) return resolved;
+    errno = error.value();
+    return ErrnoStatus("find", p.string());
+  };
+  ASSIGN_OR_RETURN(const fs::path root, canonical(directory));
+  ASSIGN_OR_RETURN(const fs::path file, canonical(root / path));
+  const fs::path from_root = file.lexically_relative(root);
+  if (from_root.empty() || *from_root.begin() == "..") {
+    return absl::InvalidArgumentError(absl::StrCat("path \"", relative, "\" is a link that leaves ",
+                                                   directory, "; put the file itself there"));
+  }
+  return file.string();
 }
 
 absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& path) {

@@ -21,6 +21,12 @@ absl::Status WriteFileDurably(const std::string& path, absl::string_view content
 
 absl::Status SyncDirectory(const std::string& path);
 
+// What `relative`, a path from a file that is not trusted, names below `directory`, with all links
+// resolved. kInvalidArgument if it is empty or absolute, has a "..", or is a link that leaves
+// `directory`.
+absl::StatusOr<std::string> ResolveInside(const std::string& directory,
+                                          const std::string& relative);
+
 // A read-only private mapping of a whole file; unmapped with the last owner.
 class MappedFile {
  public:
