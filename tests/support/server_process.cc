@@ -1,0 +1,164 @@
+#include "tests/support/server_process.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <grpcpp/grpcpp.h>
+#include <httplib.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+#include "engine/base/file.h"
+
+namespace baton::testing {
+namespace {
+
+constexpr std::chrono::milliseconds kPollInterval(10);
+constexpr std::chrono::seconds kStartLimit(60);
+
+// A port that nobody listens on now.
+int FreePort() {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  BATON_CHECK(fd >= 0);
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof(address);
+  BATON_CHECK(bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0);
+  BATON_CHECK(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0);
+  close(fd);
+  return ntohs(address.sin_port);
+}
+
+// Starts build/bin/`program` with stdout and stderr into the file `log`.
+pid_t Spawn(const std::string& program, const std::vector<std::string>& arguments,
+            const std::string& log) {
+  const std::string path = absl::StrCat(BATON_BIN_DIR, "/", program);
+  std::vector<char*> argv = {const_cast<char*>(path.c_str())};
+  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  BATON_CHECK(out >= 0);
+  const pid_t parent = getpid();
+  const pid_t pid = fork();
+  BATON_CHECK(pid >= 0);
+  if (pid == 0) {  // only async-signal-safe calls from here to exec
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(127);
+    dup2(out, STDOUT_FILENO);
+    dup2(out, STDERR_FILENO);
+    execv(path.c_str(), argv.data());
+    _exit(127);
+  }
+  close(out);
+  return pid;
+}
+
+int ExitCode(int wait_status) {
+  return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
+}
+
+}  // namespace
+
+ProgramResult RunProgram(const std::string& program, const std::vector<std::string>& arguments) {
+  const TempDir directory;
+  const pid_t pid = Spawn(program, arguments, directory / "log");
+  int wait_status = 0;
+  BATON_CHECK(waitpid(pid, &wait_status, 0) == pid);
+  return {ExitCode(wait_status), ReadFile(directory / "log").value_or("")};
+}
+
+bool WaitUntil(const std::function<bool()>& condition, std::chrono::seconds limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(kPollInterval);
+  }
+  return true;
+}
+
+absl::StatusOr<std::unique_ptr<ServerProcess>> ServerProcess::Start(
+    std::vector<std::string> flags) {
+  std::unique_ptr<ServerProcess> server(new ServerProcess());
+  server->grpc_port_ = FreePort();
+  do {
+    server->http_port_ = FreePort();
+  } while (server->http_port_ == server->grpc_port_);
+  flags.push_back(absl::StrCat("--port=", server->grpc_port_));
+  flags.push_back(absl::StrCat("--rest_api_port=", server->http_port_));
+  server->pid_ = Spawn("baton-server", flags, server->directory_ / "log");
+
+  const auto channel = server->NewChannel();
+  std::optional<int> exit_code;
+  const bool up = WaitUntil(
+      [&] {
+        exit_code = server->WaitForExit(std::chrono::seconds(0));
+        return exit_code.has_value() ||
+               (channel->GetState(/*try_to_connect=*/true) == GRPC_CHANNEL_READY);
+      },
+      kStartLimit);
+  if (exit_code.has_value()) {
+    return absl::UnavailableError(
+        absl::StrCat("baton-server ended with ", *exit_code, ":\n", server->Log()));
+  }
+  if (!up) {
+    return absl::UnavailableError(absl::StrCat("baton-server does not answer:\n", server->Log()));
+  }
+  return server;
+}
+
+ServerProcess::~ServerProcess() {
+  if (pid_ < 0) return;
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+}
+
+std::shared_ptr<grpc::Channel> ServerProcess::NewChannel() const {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
+  return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", grpc_port_),
+                                   grpc::InsecureChannelCredentials(), arguments);
+}
+
+absl::StatusOr<std::string> ServerProcess::HttpGet(const std::string& path) const {
+  httplib::Client client("127.0.0.1", http_port_);
+  const httplib::Result result = client.Get(path);
+  if (!result) {
+    return absl::UnavailableError(absl::StrCat(path, ": ", httplib::to_string(result.error())));
+  }
+  if (result->status != 200) {
+    return absl::UnavailableError(
+        absl::StrCat(path, ": HTTP ", result->status, ": ", result->body));
+  }
+  return result->body;
+}
+
+std::string ServerProcess::Log() const { return ReadFile(directory_ / "log").value_or(""); }
+
+void ServerProcess::Signal(int signal) {
+  BATON_CHECK(pid_ > 0);
+  BATON_CHECK(kill(pid_, signal) == 0);
+}
+
+std::optional<int> ServerProcess::WaitForExit(std::chrono::seconds limit) {
+  if (pid_ < 0) return std::nullopt;
+  int wait_status = 0;
+  if (!WaitUntil([&] { return waitpid(pid_, &wait_status, WNOHANG) == pid_; }, limit)) {
+    return std::nullopt;
+  }
+  pid_ = -1;
+  return ExitCode(wait_status);
+}
+
+}  // namespace baton::testing
