@@ -24,13 +24,14 @@ class DirectoryEvents {
   // Watches exactly these directories from now on; those that cannot be watched are left out.
   void Watch(const std::set<std::string>& directories);
 
-  // Takes all pending events off the descriptor without blocking.
-  void Drain();
+  // Takes all pending events off the descriptor without blocking; true if any told of a change.
+  bool Drain();
 
  private:
   explicit DirectoryEvents(int fd) : fd_(fd) {}
   const int fd_;
   std::map<std::string, int> watch_of_;  // directory → watch descriptor
+  bool told_limit_ = false;              // the kernel's limit was logged
 };
 
 }  // namespace baton::repository

@@ -14,11 +14,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "server/repository/manifest.h"
 
 namespace baton::repository {
 
-inline constexpr char kModelFile[] = "model.onnx";
-inline constexpr char kManifestFile[] = "manifest.json";
 inline constexpr char kConfigFile[] = "config.pbtxt";
 
 // What tells a file from another, or from an earlier state of itself, without reading it.
@@ -38,6 +37,7 @@ using Fingerprint = std::vector<FileStamp>;
 struct VersionScan {
   int64_t version = 0;
   std::string path;  // of its directory
+  std::string root;  // what symbolic links in it must not leave
   Fingerprint fingerprint;
   bool has_model = false;     // kModelFile is there
   bool has_manifest = false;  // kManifestFile is there
@@ -48,13 +48,16 @@ struct VersionScan {
   absl::Status status;
 };
 
-// True if a load of the version may begin: readable, has a model, and is either announced by a
-// manifest (the loader verifies it) or settled.
-bool MayTake(const VersionScan& version);
+// OK if a load of the version may begin: readable, has a model, and is either announced by a
+// manifest (the loader verifies it) or settled. Else why not: `version.status`, kNotFound without
+// a model file, kUnavailable while it is still being written.
+absl::Status CheckTakeable(const VersionScan& version);
+inline bool MayTake(const VersionScan& version) { return CheckTakeable(version).ok(); }
 
 struct ModelScan {
   std::string name;
   std::string path;
+  std::string root;  // the repository that it was found in; its own path for a single model
   // Not OK: the directory could not be read, so nothing is known about its versions (`versions` is
   // empty); what serves goes on. kNotFound, kPermissionDenied, kFailedPrecondition (not a
   // directory, or a link that leaves the root), kAlreadyExists (two directories claim the name).

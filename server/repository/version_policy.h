@@ -30,14 +30,14 @@ std::string ToString(const VersionPolicy& policy);
 
 struct DesiredVersions {
   std::set<int64_t> versions;
-  // The policy wants this model served, even where `versions` is empty because everything that it
-  // picked has failed: then a version that is ready stays.
+  // There are versions on disk, so the model is to be served. `versions` may be empty all the same,
+  // because what the policy picks has failed or is not there: then a version that is ready stays.
   bool wants_model = false;
   friend bool operator==(const DesiredVersions&, const DesiredVersions&) = default;
 };
 
-// The versions that should be ready. `available`: those that are on disk and may be taken or are
-// ready already. `failed`: those whose failure stands (their content has not changed). A failed
+// The versions that should be ready. `available`: those that are on disk and either may be taken
+// or have been. `failed`: those whose failure stands (their content has not changed). A failed
 // version is passed over: the latest N are the N newest that have not failed, so the next best
 // steps in. A specific version has no stand-in.
 DesiredVersions Desired(const std::set<int64_t>& available, const VersionPolicy& policy,
@@ -64,8 +64,8 @@ struct Action {
 //   - Loads come first, the highest version first, one at a time. A desired version that is
 //     kFailed is loaded again (its caller found that the content changed).
 //   - An old version is unloaded only when every desired version is ready, lowest first; so a
-//     ready version serves until its successor does. Where nothing that is desired can be ready
-//     (`wants_model`, but all failed) the highest ready version stays.
+//     ready version serves until its successor does. Where no version is desired, but the model
+//     (`wants_model`), the highest ready version stays.
 //   - Without `wants_model` every ready version goes.
 std::optional<Action> Next(const DesiredVersions& desired, const std::map<int64_t, Phase>& phases);
 

@@ -69,8 +69,9 @@ class Watcher {
   Watcher(WatcherOptions options, Listener listener, int wake_fd);
   void Run();
   void Scan(bool is_poll);
-  // The models of all roots and those configured by name, each with what is wrong with it.
-  void FillModels(Snapshot& snapshot);
+  // The models of all roots and those configured by name, each with what is wrong with it; adds
+  // the texts of what was passed over.
+  void FillModels(Snapshot& snapshot, std::vector<std::string>& warnings) const;
   void LogNews(const Snapshot& snapshot, const std::vector<std::string>& warnings);
   void Wake();
 

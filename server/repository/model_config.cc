@@ -1,0 +1,387 @@
+#include "server/repository/model_config.h"
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/message.h>
+#include <google/protobuf/text_format.h>
+
+#include <algorithm>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "engine/base/file.h"
+#include "engine/base/status.h"
+#include "proto/model_config.pb.h"
+#include "server/repository/scan.h"
+
+namespace baton::repository {
+namespace {
+
+namespace pb = google::protobuf;
+
+// What Baton honours, by path; everything below a path is honoured with it.
+constexpr absl::string_view kHonoured[] = {
+    "name",
+    "platform",
+    "backend",
+    "version_policy",
+    "max_batch_size",
+    "input.name",
+    "input.data_type",
+    "input.dims",
+    "output.name",
+    "output.data_type",
+    "output.dims",
+    "parameters",
+    "dynamic_batching.preferred_batch_size",
+    "dynamic_batching.max_queue_delay_microseconds",
+    "dynamic_batching.default_queue_policy.max_queue_size",
+    "dynamic_batching.default_queue_policy.default_timeout_microseconds",
+};
+constexpr absl::string_view kPlatforms[] = {"onnxruntime_onnx"};
+constexpr absl::string_view kBackends[] = {"onnxruntime", "onnxruntime_onnx", "baton"};
+constexpr absl::string_view kPrecisions[] = {"f32", "bf16", "int8", "auto"};
+constexpr char kPrecisionKey[] = "precision";
+
+struct TypeRow {
+  inference::DataType config;
+  DataType type;
+};
+constexpr TypeRow kTypes[] = {
+    {inference::TYPE_BOOL, DataType::kBool},     {inference::TYPE_UINT8, DataType::kUint8},
+    {inference::TYPE_UINT16, DataType::kUint16}, {inference::TYPE_UINT32, DataType::kUint32},
+    {inference::TYPE_UINT64, DataType::kUint64}, {inference::TYPE_INT8, DataType::kInt8},
+    {inference::TYPE_INT16, DataType::kInt16},   {inference::TYPE_INT32, DataType::kInt32},
+    {inference::TYPE_INT64, DataType::kInt64},   {inference::TYPE_FP16, DataType::kFloat16},
+    {inference::TYPE_FP32, DataType::kFloat},    {inference::TYPE_FP64, DataType::kDouble},
+    {inference::TYPE_STRING, DataType::kString}, {inference::TYPE_BF16, DataType::kBfloat16},
+};
+
+// "TYPE_FP32", as a config writes it.
+std::string TypeName(DataType type) {
+  for (const TypeRow& row : kTypes) {
+    if (row.type == type) return inference::DataType_Name(row.config);
+  }
+  return DataTypeName(type);
+}
+
+std::string Describe(const TensorSpec& tensor) {
+  return absl::StrCat(TypeName(tensor.type), " ",
+                      tensor.has_rank ? ShapeToString(tensor.dims) : "of any shape");
+}
+
+template <typename Range>
+bool Contains(const Range& range, absl::string_view value) {
+  return std::find(std::begin(range), std::end(range), value) != std::end(range);
+}
+
+// Collects the parser's complaints as "<path>:<line>:<column>: <text>".
+class Errors final : public pb::io::ErrorCollector {
+ public:
+  explicit Errors(const std::string& path) : path_(path) {}
+  void AddError(int line, pb::io::ColumnNumber column, const std::string& message) override {
+    // The parser counts from 0 and gives -1 where it knows no line.
+    texts_.push_back(line < 0 ? absl::StrCat(path_, ": ", message)
+                              : absl::StrCat(path_, ":", line + 1, ":", column + 1, ": ", message));
+  }
+  std::string Text() const { return absl::StrJoin(texts_, "; "); }
+
+ private:
+  const std::string& path_;
+  std::vector<std::string> texts_;
+};
+
+// Adds to `found` the paths of all fields that are set in `message` and not honoured.
+void FindNotHonoured(const pb::Message& message, const std::string& prefix,
+                     std::set<std::string>& found) {
+  const pb::Reflection& reflection = *message.GetReflection();
+  std::vector<const pb::FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  for (const pb::FieldDescriptor* field : fields) {
+    const std::string path = prefix + field->name();
+    if (Contains(kHonoured, path)) continue;
+    const bool is_message =
+        field->cpp_type() == pb::FieldDescriptor::CPPTYPE_MESSAGE && !field->is_map();
+    const bool partly_honoured = std::any_of(
+        std::begin(kHonoured), std::end(kHonoured),
+        [&](absl::string_view honoured) { return absl::StartsWith(honoured, path + "."); });
+    if (is_message && partly_honoured) {
+      if (field->is_repeated()) {
+        for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
+          FindNotHonoured(reflection.GetRepeatedMessage(message, field, i), path + ".", found);
+        }
+      } else {
+        FindNotHonoured(reflection.GetMessage(message, field), path + ".", found);
+      }
+      continue;
+    }
+    // "response_cache { enable: false }" asks for nothing; an empty choice of scheduler does.
+    const bool asks_for_nothing = is_message && !field->is_repeated() &&
+                                  field->containing_oneof() == nullptr &&
+                                  reflection.GetMessage(message, field).ByteSizeLong() == 0;
+    if (!asks_for_nothing) found.insert(path);
+  }
+}
+
+std::vector<std::string> Warnings(const inference::ModelConfig& message, const std::string& path) {
+  std::set<std::string> fields;
+  FindNotHonoured(message, "", fields);
+  if (message.default_model_filename() == kModelFile) fields.erase("default_model_filename");
+  for (const auto& [key, value] : message.parameters()) {
+    if (key != kPrecisionKey) fields.insert(absl::StrCat("parameters[", key, "]"));
+  }
+  std::vector<std::string> warnings;
+  for (const std::string& field : fields) {
+    warnings.push_back(
+        absl::StrCat(path, ": field \"", field, "\" is not honoured and has no effect"));
+  }
+  return warnings;
+}
+
+// An integer of the schema as int64_t.
+absl::StatusOr<int64_t> Bounded(uint64_t value, absl::string_view field) {
+  if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
+    return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; expected less than ",
+                                                   std::numeric_limits<int64_t>::max()));
+  }
+  return static_cast<int64_t>(value);
+}
+
+// ModelInput and ModelOutput; `kind` is "input" or "output".
+template <typename Repeated>
+absl::StatusOr<std::vector<TensorSpec>> ConvertTensors(const Repeated& tensors,
+                                                       absl::string_view kind) {
+  std::vector<TensorSpec> specs;
+  std::set<std::string> names;
+  for (const auto& tensor : tensors) {
+    if (tensor.name().empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(kind, "[", specs.size(), "] has no name; every ", kind, " needs one"));
+    }
+    if (!names.insert(tensor.name()).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(kind, " \"", tensor.name(), "\" is listed twice"));
+    }
+    const auto row = std::find_if(std::begin(kTypes), std::end(kTypes),
+                                  [&](const TypeRow& r) { return r.config == tensor.data_type(); });
+    if (row == std::end(kTypes)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          kind, " \"", tensor.name(), "\" has no data_type; expected one such as TYPE_FP32"));
+    }
+    TensorSpec spec;
+    spec.name = tensor.name();
+    spec.type = row->type;
+    spec.dims.assign(tensor.dims().begin(), tensor.dims().end());
+    for (const int64_t dim : spec.dims) {
+      if (dim == -1 || dim > 0) continue;
+      return absl::InvalidArgumentError(absl::StrCat(kind, " \"", tensor.name(),
+                                                     "\" has a dimension ", dim,
+                                                     "; expected a positive size, or -1 for any"));
+    }
+    specs.push_back(std::move(spec));
+  }
+  return specs;
+}
+
+VersionPolicy ConvertPolicy(const inference::ModelVersionPolicy& message) {
+  VersionPolicy policy;
+  switch (message.policy_choice_case()) {
+    case inference::ModelVersionPolicy::kAll:
+      policy.kind = VersionPolicy::Kind::kAll;
+      break;
+    case inference::ModelVersionPolicy::kSpecific:
+      policy.kind = VersionPolicy::Kind::kSpecific;
+      policy.specific.insert(message.specific().versions().begin(),
+                             message.specific().versions().end());
+      break;
+    case inference::ModelVersionPolicy::kLatest:
+      policy.latest = std::max<int64_t>(message.latest().num_versions(), 1);
+      break;
+    case inference::ModelVersionPolicy::POLICY_CHOICE_NOT_SET:
+      break;
+  }
+  return policy;
+}
+
+absl::StatusOr<DynamicBatching> ConvertBatching(const inference::ModelDynamicBatching& message,
+                                                std::optional<int64_t> max_batch_size) {
+  DynamicBatching batching;
+  for (const int64_t size : message.preferred_batch_size()) {
+    if (size < 1 || (max_batch_size.has_value() && size > *max_batch_size)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "dynamic_batching.preferred_batch_size is ", size, "; expected 1 to ",
+          max_batch_size.has_value() ? absl::StrCat("max_batch_size, ", *max_batch_size)
+                                     : "the largest batch"));
+    }
+    batching.preferred_batch_sizes.push_back(size);
+  }
+  std::sort(batching.preferred_batch_sizes.begin(), batching.preferred_batch_sizes.end());
+  ASSIGN_OR_RETURN(batching.max_queue_delay_us,
+                   Bounded(message.max_queue_delay_microseconds(),
+                           "dynamic_batching.max_queue_delay_microseconds"));
+  const inference::ModelQueuePolicy& queue = message.default_queue_policy();
+  batching.max_queue_size = queue.max_queue_size();
+  ASSIGN_OR_RETURN(batching.default_timeout_us,
+                   Bounded(queue.default_timeout_microseconds(),
+                           "dynamic_batching.default_queue_policy.default_timeout_microseconds"));
+  return batching;
+}
+
+absl::Status CheckRuntime(absl::string_view field, const std::string& value,
+                          absl::Span<const absl::string_view> accepted) {
+  if (value.empty() || Contains(accepted, value)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " is \"", value, "\"; Baton runs ONNX: expected \"",
+                   absl::StrJoin(accepted, "\" or \""), "\", or nothing"));
+}
+
+absl::StatusOr<ModelConfig> Convert(const inference::ModelConfig& message,
+                                    absl::string_view model_name) {
+  if (!message.name().empty() && message.name() != model_name) {
+    return absl::InvalidArgumentError(absl::StrCat("name is \"", message.name(),
+                                                   "\"; expected the model's, \"", model_name,
+                                                   "\", or nothing"));
+  }
+  RETURN_IF_ERROR(CheckRuntime("platform", message.platform(), kPlatforms));
+  RETURN_IF_ERROR(CheckRuntime("backend", message.backend(), kBackends));
+
+  ModelConfig config;
+  if (message.has_max_batch_size()) {
+    config.max_batch_size = message.max_batch_size();
+    if (*config.max_batch_size < 0) {
+      return absl::InvalidArgumentError(absl::StrCat("max_batch_size is ", *config.max_batch_size,
+                                                     "; expected 0 (no batch dimension) or more"));
+    }
+  }
+  ASSIGN_OR_RETURN(config.inputs, ConvertTensors(message.input(), "input"));
+  ASSIGN_OR_RETURN(config.outputs, ConvertTensors(message.output(), "output"));
+  if (message.has_version_policy()) {
+    config.version_policy = ConvertPolicy(message.version_policy());
+    RETURN_IF_ERROR(config.version_policy->Validate());
+  }
+  ASSIGN_OR_RETURN(config.dynamic_batching,
+                   ConvertBatching(message.dynamic_batching(), config.max_batch_size));
+  for (const auto& [key, value] : message.parameters()) {
+    config.parameters[key] = value.string_value();
+    if (key != kPrecisionKey) continue;
+    if (!Contains(kPrecisions, value.string_value())) {
+      return absl::InvalidArgumentError(absl::StrCat("parameters[", key, "] is \"",
+                                                     value.string_value(), "\"; expected \"",
+                                                     absl::StrJoin(kPrecisions, "\", \""), "\""));
+    }
+    config.precision = value.string_value();
+  }
+  return config;
+}
+
+// A config's dimension against the model's: a size of the model is fixed, -1 takes any.
+bool DimsFit(absl::Span<const int64_t> config, absl::Span<const int64_t> model) {
+  return std::equal(config.begin(), config.end(), model.begin(), model.end(),
+                    [](int64_t c, int64_t m) { return m == -1 || m == c; });
+}
+
+bool HasBatchDimension(const TensorSpec& model) {
+  return !model.has_rank || (!model.dims.empty() && model.dims.front() == -1);
+}
+
+bool ShapeFits(const TensorSpec& config, const TensorSpec& model,
+               std::optional<int64_t> max_batch_size) {
+  if (!model.has_rank) return true;
+  const absl::Span<const int64_t> all = model.dims;
+  const bool fits_with_batch = HasBatchDimension(model) && DimsFit(config.dims, all.subspan(1));
+  // Without max_batch_size it is open whether the config left the batch dimension out.
+  if (!max_batch_size.has_value()) return fits_with_batch || DimsFit(config.dims, all);
+  return *max_batch_size > 0 ? fits_with_batch : DimsFit(config.dims, all);
+}
+
+const TensorSpec* Find(const std::vector<TensorSpec>& tensors, const std::string& name) {
+  const auto found = std::find_if(tensors.begin(), tensors.end(),
+                                  [&](const TensorSpec& t) { return t.name == name; });
+  return found == tensors.end() ? nullptr : &*found;
+}
+
+std::string Names(const std::vector<TensorSpec>& tensors) {
+  return absl::StrJoin(tensors, ", ", [](std::string* out, const TensorSpec& t) {
+    absl::StrAppend(out, "\"", t.name, "\"");
+  });
+}
+
+absl::Status CheckTensors(const std::vector<TensorSpec>& config,
+                          const std::vector<TensorSpec>& model, absl::string_view kind,
+                          std::optional<int64_t> max_batch_size) {
+  for (const TensorSpec& tensor : config) {
+    const TensorSpec* actual = Find(model, tensor.name);
+    if (actual == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the model has no ", kind, " \"", tensor.name, "\"; it has ", Names(model)));
+    }
+    if (tensor.type == actual->type && ShapeFits(tensor, *actual, max_batch_size)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(kind, " \"", tensor.name, "\" is ", Describe(tensor), " in the config",
+                     max_batch_size.value_or(0) > 0 ? " (dims without the batch dimension)" : "",
+                     "; the model has ", Describe(*actual)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckAll(const ModelConfig& config, const std::vector<TensorSpec>& model_inputs,
+                      const std::vector<TensorSpec>& model_outputs) {
+  if (config.max_batch_size.value_or(0) > 0) {
+    for (const TensorSpec& input : model_inputs) {
+      if (HasBatchDimension(input)) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("max_batch_size is ", *config.max_batch_size, ", but input \"", input.name,
+                       "\" is ", Describe(input),
+                       " and has no batch dimension of any size in front; set "
+                       "max_batch_size: 0 or export the model with a dynamic batch dimension"));
+    }
+  }
+  RETURN_IF_ERROR(CheckTensors(config.inputs, model_inputs, "input", config.max_batch_size));
+  RETURN_IF_ERROR(CheckTensors(config.outputs, model_outputs, "output", config.max_batch_size));
+  if (config.inputs.empty()) return absl::OkStatus();
+  for (const TensorSpec& input : model_inputs) {
+    if (Find(config.inputs, input.name) != nullptr) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("input \"", input.name, "\" (", Describe(input),
+                     ") of the model is missing; list all inputs or none"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, const std::string& path,
+                                             absl::string_view model_name) {
+  Errors errors(path);
+  pb::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&errors);
+  inference::ModelConfig message;
+  if (!parser.ParseFromString(std::string(text), &message)) {
+    return absl::InvalidArgumentError(errors.Text());
+  }
+  absl::StatusOr<ModelConfig> config = Convert(message, model_name);
+  if (!config.ok()) return Annotate(config.status(), path);
+  config->warnings = Warnings(message, path);
+  return config;
+}
+
+absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& model_path,
+                                            absl::string_view model_name) {
+  const std::string path = absl::StrCat(model_path, "/", kConfigFile);
+  const absl::StatusOr<std::string> text = ReadFile(path);
+  if (absl::IsNotFound(text.status())) return ModelConfig{};
+  RETURN_IF_ERROR(text.status());
+  return ParseModelConfig(*text, path, model_name);
+}
+
+absl::Status CheckAgainstSignature(const ModelConfig& config,
+                                   const std::vector<TensorSpec>& model_inputs,
+                                   const std::vector<TensorSpec>& model_outputs) {
+  return Annotate(CheckAll(config, model_inputs, model_outputs), kConfigFile);
+}
+
+}  // namespace baton::repository
