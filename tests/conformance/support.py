@@ -1,0 +1,159 @@
+"""The real server as a child process, small models, and ports, for the tests of this folder."""
+
+import ctypes
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BIN = pathlib.Path(os.environ.get("BATON_BIN", ROOT / "build/release/bin"))
+LIMIT = 60  # seconds, for anything that should take one or two
+PR_SET_PDEATHSIG = 1
+
+
+def free_port():
+    """A port that nobody listens on now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_until(condition, what):
+    """Asks `condition` until it gives something true, which is returned."""
+    end = time.monotonic() + LIMIT
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {LIMIT} s")
+        time.sleep(0.02)
+
+
+def http_get(port, path):
+    """Status and body; status 0 where nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=LIMIT) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def affine_model(offset):
+    """ONNX bytes of y = x + offset over float[batch,4]."""
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "offset"], ["y"])],
+        "affine",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+        [numpy_helper.from_array(np.float32(offset), "offset")])
+    return serialize(graph)
+
+
+def cast_model():
+    """ONNX bytes of a model with two inputs of other types: i64 = n * 2, f64 = double(i)."""
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["n", "n"], ["twice"]),
+         helper.make_node("Cast", ["i"], ["real"], to=TensorProto.DOUBLE)],
+        "cast",
+        [helper.make_tensor_value_info("n", TensorProto.INT64, ["batch", 2]),
+         helper.make_tensor_value_info("i", TensorProto.INT32, ["batch", 2])],
+        [helper.make_tensor_value_info("twice", TensorProto.INT64, ["batch", 2]),
+         helper.make_tensor_value_info("real", TensorProto.DOUBLE, ["batch", 2])])
+    return serialize(graph)
+
+
+def serialize(graph):
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+class Repository:
+    """A temporary model repository; remove() takes it away."""
+
+    def __init__(self):
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix="baton-"))
+
+    def add(self, model, version, contents):
+        """Puts a version in place whole, as a rename does."""
+        (self.path / model).mkdir(exist_ok=True)
+        staged = pathlib.Path(tempfile.mkdtemp(prefix=".tmp-", dir=self.path / model))
+        (staged / "model.onnx").write_bytes(contents)
+        staged.chmod(0o755)
+        staged.rename(self.path / model / str(version))
+        return self
+
+    def remove(self):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Server:
+    """baton-server on free ports. Use as a context: it must be alive, and end with 0, at the end."""
+
+    def __init__(self, repository, *flags, ready=True):
+        self.port, self.http_port = free_port(), free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self._log = tempfile.NamedTemporaryFile(prefix="baton-log-")
+        self.process = subprocess.Popen(
+            [BIN / "baton-server", f"--model_repository={repository.path}", f"--port={self.port}",
+             f"--rest_api_port={self.http_port}", "--drain_seconds=0", *flags],
+            stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent)
+        path = "/readyz" if ready else "/healthz"
+        try:
+            wait_until(lambda: self._alive() and http_get(self.http_port, path)[0] == 200, path)
+        except AssertionError as error:
+            self.process.kill()
+            raise AssertionError(f"{error}; the server's log:\n{self.log()}") from None
+
+    def _alive(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"baton-server ended with {self.process.returncode}")
+        return True
+
+    def log(self):
+        return pathlib.Path(self._log.name).read_text(errors="replace")
+
+    def metrics(self):
+        status, body = http_get(self.http_port, "/metrics")
+        assert status == 200, f"/metrics: {status}"
+        return body
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = "nothing: it did not end"
+        if kind is None and code != 0:
+            raise AssertionError(f"baton-server ended with {code}; its log:\n{self.log()}")
+
+
+def run_server_to_its_end(*flags):
+    """Runs baton-server with flags that must not work: exit code and stderr's lines."""
+    result = subprocess.run([BIN / "baton-server", *flags], stdin=subprocess.DEVNULL,
+                            capture_output=True, text=True, timeout=LIMIT)
+    return result.returncode, [line for line in result.stderr.splitlines() if line]
