@@ -39,10 +39,16 @@ std::string Nearest(const CLI::App& app, const std::string& word) {
     for (const std::string& n : option->get_lnames()) known.push_back("--" + n);
   }
   for (const CLI::App* sub : app.get_subcommands({})) known.push_back(sub->get_name());
+  return NearestWord(name, known);
+}
+
+}  // namespace
+
+std::string NearestWord(const std::string& word, const std::vector<std::string>& known) {
   std::string best;
-  size_t best_distance = std::max<size_t>(3, name.size() / 3) + 1;
+  size_t best_distance = std::max<size_t>(3, word.size() / 3) + 1;
   for (const std::string& candidate : known) {
-    const size_t distance = EditDistance(name, candidate);
+    const size_t distance = EditDistance(word, candidate);
     if (distance < best_distance) {
       best_distance = distance;
       best = candidate;
@@ -50,8 +56,6 @@ std::string Nearest(const CLI::App& app, const std::string& word) {
   }
   return best;
 }
-
-}  // namespace
 
 void SetUpCommandLine(CLI::App& app) {
   app.set_version_flag("--version", std::string(kBatonVersion));

@@ -1,0 +1,395 @@
+#include "engine/dnnl_util.h"
+
+#include <omp.h>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+
+namespace baton::engine {
+namespace {
+
+using dnnl::algorithm;
+using dnnl::memory;
+using dnnl::prop_kind;
+
+// A primitive descriptor, or an empty one where there is no implementation: 2.x makes an operation
+// descriptor first, 3.x takes everything at once.
+template <typename P, typename... Args>
+typename P::primitive_desc MakeDescriptor(const dnnl::primitive_attr& attr, const Args&... args) {
+#if DNNL_VERSION_MAJOR >= 3
+  return typename P::primitive_desc(CpuEngine(), args..., attr, /*allow_empty=*/true);
+#else
+  return typename P::primitive_desc(typename P::desc(args...), attr, CpuEngine(),
+                                    /*allow_empty=*/true);
+#endif
+}
+
+#if DNNL_VERSION_MAJOR >= 3
+using PoolingForward = dnnl::pooling_forward;
+using SoftmaxForward = dnnl::softmax_forward;
+#else
+using PoolingForward = dnnl::pooling_v2_forward;
+using SoftmaxForward = dnnl::softmax_v2_forward;
+#endif
+
+// `make` returns a primitive descriptor; what oneDNN cannot do or refuses is nullopt.
+template <typename Make, typename Fill>
+std::optional<DnnlPrimitive> Finish(const Make& make, const Fill& fill) {
+  try {
+    auto descriptor = make();
+    if (descriptor.get(/*allow_empty=*/true) == nullptr) return std::nullopt;
+    DnnlPrimitive made;
+    fill(descriptor, made);
+    made.primitive = dnnl::primitive(descriptor.get());
+    made.scratchpad = descriptor.scratchpad_desc();
+    made.implementation = descriptor.impl_info_str();
+    return made;
+  } catch (const dnnl::error&) {
+    return std::nullopt;
+  }
+}
+
+memory::dims ToDims(const std::vector<int64_t>& values) { return {values.begin(), values.end()}; }
+
+memory::dims MinusOne(const std::vector<int64_t>& values) {
+  memory::dims dims = ToDims(values);
+  for (auto& d : dims) --d;
+  return dims;
+}
+
+template <typename P>
+auto MakeConvolutionDescriptor(const ConvSpec& s, const dnnl::primitive_attr& attr) {
+  const auto strides = ToDims(s.strides), dilations = MinusOne(s.dilations);
+  const auto begin = ToDims(s.pads_begin), end = ToDims(s.pads_end);
+  if (s.bias.get_size() == 0) {
+    return MakeDescriptor<P>(attr, prop_kind::forward_inference, s.algorithm, s.src, s.weights,
+                             s.dst, strides, dilations, begin, end);
+  }
+  return MakeDescriptor<P>(attr, prop_kind::forward_inference, s.algorithm, s.src, s.weights,
+                           s.bias, s.dst, strides, dilations, begin, end);
+}
+
+const auto kFillWeighted = [](const auto& descriptor, DnnlPrimitive& made) {
+  made.src = descriptor.src_desc();
+  made.weights = descriptor.weights_desc();
+  made.bias = descriptor.bias_desc();
+  made.dst = descriptor.dst_desc();
+};
+
+const auto kFillUnary = [](const auto& descriptor, DnnlPrimitive& made) {
+  made.src = descriptor.src_desc();
+  made.dst = descriptor.dst_desc();
+};
+
+}  // namespace
+
+const dnnl::engine& CpuEngine() {
+  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+
+bool HasDnnlType(DataType type) {
+  switch (type) {
+    case DataType::kFloat:
+    case DataType::kFloat16:
+    case DataType::kBfloat16:
+    case DataType::kInt32:
+    case DataType::kInt8:
+    case DataType::kUint8:
+      return true;
+    default:
+      return false;
+  }
+}
+
+memory::data_type ToDnnlType(DataType type) {
+  switch (type) {
+    case DataType::kFloat:
+      return memory::data_type::f32;
+    case DataType::kFloat16:
+      return memory::data_type::f16;
+    case DataType::kBfloat16:
+      return memory::data_type::bf16;
+    case DataType::kInt32:
+      return memory::data_type::s32;
+    case DataType::kInt8:
+      return memory::data_type::s8;
+    case DataType::kUint8:
+      return memory::data_type::u8;
+    default:
+      break;
+  }
+  BATON_CHECK_MSG(false, DataTypeName(type));
+  return memory::data_type::undef;
+}
+
+memory::dims ToDnnlDims(absl::Span<const int64_t> shape) {
+  if (shape.empty()) return {1};
+  return {shape.begin(), shape.end()};
+}
+
+Layout PlainLayout(DataType type, absl::Span<const int64_t> shape) {
+  const memory::dims dims = ToDnnlDims(shape);
+  memory::dims strides(dims.size(), 1);
+  for (size_t i = dims.size() - 1; i > 0; --i) {
+    strides[i - 1] = strides[i] * std::max<int64_t>(dims[i], 1);
+  }
+  return Layout(dims, ToDnnlType(type), strides);
+}
+
+Layout AnyLayout(DataType type, absl::Span<const int64_t> shape) {
+  return Layout(ToDnnlDims(shape), ToDnnlType(type), memory::format_tag::any);
+}
+
+Layout ChannelBlockedLayout(DataType type, absl::Span<const int64_t> shape) {
+  BATON_CHECK(shape.size() >= 3 && shape.size() <= 5);
+  using Tag = memory::format_tag;
+  static constexpr Tag k16[] = {Tag::nCw16c, Tag::nChw16c, Tag::nCdhw16c};
+  static constexpr Tag k8[] = {Tag::nCw8c, Tag::nChw8c, Tag::nCdhw8c};
+  const size_t i = shape.size() - 3;
+  return Layout(ToDnnlDims(shape), ToDnnlType(type), HasAvx512() ? k16[i] : k8[i]);
+}
+
+bool IsPlain(const Layout& layout) {
+  const memory::dims dims = layout.dims();
+  memory::dims strides(dims.size(), 1);
+  for (size_t i = dims.size() - 1; i > 0; --i) {
+    strides[i - 1] = strides[i] * std::max<int64_t>(dims[i], 1);
+  }
+  return layout == Layout(dims, layout.data_type(), strides);
+}
+
+bool IsDense(const Layout& layout) {
+  size_t bytes = 0;
+  switch (layout.data_type()) {
+    case memory::data_type::f32:
+    case memory::data_type::s32:
+      bytes = 4;
+      break;
+    case memory::data_type::bf16:
+    case memory::data_type::f16:
+      bytes = 2;
+      break;
+    default:
+      bytes = 1;
+      break;
+  }
+  for (const auto d : layout.dims()) bytes *= static_cast<size_t>(d);
+  return layout.get_size() == bytes;
+}
+
+bool HasAvx512() {
+  static const bool has = [] {
+    switch (dnnl::get_effective_cpu_isa()) {
+      case dnnl::cpu_isa::sse41:
+      case dnnl::cpu_isa::avx:
+      case dnnl::cpu_isa::avx2:
+      case dnnl::cpu_isa::avx2_vnni:
+        return false;
+      default:
+        return true;
+    }
+  }();
+  return has;
+}
+
+absl::Status DnnlErrorStatus(const std::string& what, int status, const char* message) {
+  const auto code = static_cast<dnnl_status_t>(status);
+  const std::string text = absl::StrCat(what, ": oneDNN: ", message);
+  if (code == dnnl_unimplemented) return absl::UnimplementedError(text);
+  if (code == dnnl_out_of_memory) return absl::ResourceExhaustedError(text);
+  if (code == dnnl_invalid_arguments) return absl::InvalidArgumentError(text);
+  return absl::InternalError(text);
+}
+
+void SetThreads(int threads) {
+  if (omp_get_max_threads() != threads) omp_set_num_threads(threads);
+}
+
+ScopedThreads::ScopedThreads(int threads) : before_(omp_get_max_threads()) { SetThreads(threads); }
+
+ScopedThreads::~ScopedThreads() { SetThreads(before_); }
+
+std::optional<Eltwise> ToEltwise(const std::string& op, float alpha, float beta) {
+  if (op == "Relu") return Eltwise{algorithm::eltwise_relu, 0, 0};
+  if (op == "LeakyRelu") return Eltwise{algorithm::eltwise_relu, alpha, 0};
+  if (op == "Sigmoid") return Eltwise{algorithm::eltwise_logistic, 0, 0};
+  if (op == "Tanh") return Eltwise{algorithm::eltwise_tanh, 0, 0};
+  if (op == "Elu") return Eltwise{algorithm::eltwise_elu, alpha, 0};
+  if (op == "Clip") return Eltwise{algorithm::eltwise_clip, alpha, beta};
+  if (op == "Softplus") return Eltwise{algorithm::eltwise_soft_relu, 1, 0};
+  if (op == "Abs") return Eltwise{algorithm::eltwise_abs, 0, 0};
+  if (op == "Sqrt") return Eltwise{algorithm::eltwise_sqrt, 0, 0};
+  if (op == "Exp") return Eltwise{algorithm::eltwise_exp, 0, 0};
+  if (op == "Swish") return Eltwise{algorithm::eltwise_swish, alpha, 0};
+  if (op == "HardSwish") {
+#if DNNL_VERSION_MAJOR >= 3
+    return Eltwise{algorithm::eltwise_hardswish, 1.f / 6.f, 0.5f};
+#else
+    return Eltwise{algorithm::eltwise_hardswish, 0, 0};
+#endif
+  }
+  if (op == "Gelu") return Eltwise{algorithm::eltwise_gelu_erf, 0, 0};
+  if (op == "Linear") return Eltwise{algorithm::eltwise_linear, alpha, beta};
+  return std::nullopt;
+}
+
+dnnl::primitive_attr MakeAttr(absl::Span<const PostOp> post_ops) {
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  dnnl::post_ops ops;
+  for (const PostOp& post_op : post_ops) {
+    if (post_op.kind == PostOp::Kind::kAddInput) {
+      ops.append_sum(1.0f);
+      continue;
+    }
+    const std::optional<Eltwise> eltwise = ToEltwise(post_op.op, post_op.alpha, post_op.beta);
+    BATON_CHECK_MSG(eltwise.has_value(), post_op.op);
+#if DNNL_VERSION_MAJOR >= 3
+    ops.append_eltwise(eltwise->algorithm, eltwise->alpha, eltwise->beta);
+#else
+    ops.append_eltwise(1.0f, eltwise->algorithm, eltwise->alpha, eltwise->beta);
+#endif
+  }
+  attr.set_post_ops(ops);
+  return attr;
+}
+
+std::optional<DnnlPrimitive> MakeConvolution(const ConvSpec& spec,
+                                             const dnnl::primitive_attr& attr) {
+  if (spec.transposed) {
+    ConvSpec deconvolution = spec;
+    deconvolution.algorithm = algorithm::deconvolution_direct;
+    return Finish(
+        [&] { return MakeConvolutionDescriptor<dnnl::deconvolution_forward>(deconvolution, attr); },
+        kFillWeighted);
+  }
+  return Finish([&] { return MakeConvolutionDescriptor<dnnl::convolution_forward>(spec, attr); },
+                kFillWeighted);
+}
+
+std::optional<DnnlPrimitive> MakeInnerProduct(const Layout& src, const Layout& weights,
+                                              const Layout& bias, const Layout& dst,
+                                              const dnnl::primitive_attr& attr) {
+  return Finish(
+      [&] {
+        constexpr auto kKind = prop_kind::forward_inference;
+        return bias.get_size() == 0
+                   ? MakeDescriptor<dnnl::inner_product_forward>(attr, kKind, src, weights, dst)
+                   : MakeDescriptor<dnnl::inner_product_forward>(attr, kKind, src, weights, bias,
+                                                                 dst);
+      },
+      kFillWeighted);
+}
+
+std::optional<DnnlPrimitive> MakeMatMul(const Layout& a, const Layout& b, const Layout& bias,
+                                        const Layout& dst, const dnnl::primitive_attr& attr) {
+  return Finish(
+      [&] {
+        return bias.get_size() == 0 ? MakeDescriptor<dnnl::matmul>(attr, a, b, dst)
+                                    : MakeDescriptor<dnnl::matmul>(attr, a, b, bias, dst);
+      },
+      kFillWeighted);
+}
+
+std::optional<DnnlPrimitive> MakeEltwise(const Layout& src, const Eltwise& eltwise,
+                                         const dnnl::primitive_attr& attr) {
+  return Finish(
+      [&] {
+#if DNNL_VERSION_MAJOR >= 3
+        return MakeDescriptor<dnnl::eltwise_forward>(attr, prop_kind::forward_inference,
+                                                     eltwise.algorithm, src, src, eltwise.alpha,
+                                                     eltwise.beta);
+#else
+        return MakeDescriptor<dnnl::eltwise_forward>(attr, prop_kind::forward_inference,
+                                                     eltwise.algorithm, src, eltwise.alpha,
+                                                     eltwise.beta);
+#endif
+      },
+      kFillUnary);
+}
+
+std::optional<DnnlPrimitive> MakeBinary(algorithm algorithm, const Layout& a, const Layout& b,
+                                        const Layout& dst, const dnnl::primitive_attr& attr) {
+  return Finish([&] { return MakeDescriptor<dnnl::binary>(attr, algorithm, a, b, dst); },
+                [](const auto& descriptor, DnnlPrimitive& made) {
+                  made.src = descriptor.src0_desc();
+                  made.src1 = descriptor.src1_desc();
+                  made.dst = descriptor.dst_desc();
+                });
+}
+
+std::optional<DnnlPrimitive> MakePooling(const PoolSpec& spec, const dnnl::primitive_attr& attr) {
+  return Finish(
+      [&] {
+        return MakeDescriptor<PoolingForward>(attr, prop_kind::forward_inference, spec.algorithm,
+                                              spec.src, spec.dst, ToDims(spec.strides),
+                                              ToDims(spec.kernel), MinusOne(spec.dilations),
+                                              ToDims(spec.pads_begin), ToDims(spec.pads_end));
+      },
+      kFillUnary);
+}
+
+std::optional<DnnlPrimitive> MakeSoftmax(const Layout& src, int axis, bool log,
+                                         const dnnl::primitive_attr& attr) {
+  return Finish(
+      [&] {
+        return MakeDescriptor<SoftmaxForward>(
+            attr, prop_kind::forward_inference,
+            log ? algorithm::softmax_log : algorithm::softmax_accurate, src, src, axis);
+      },
+      kFillUnary);
+}
+
+std::optional<DnnlPrimitive> MakeReorder(const Layout& from, const Layout& to) {
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return Finish(
+      [&] {
+        return dnnl::reorder::primitive_desc(CpuEngine(), from, CpuEngine(), to, attr,
+                                             /*allow_empty=*/true);
+      },
+      kFillUnary);
+}
+
+std::optional<DnnlPrimitive> MakeLrn(const Layout& src, int64_t size, float alpha, float beta,
+                                     float k, const dnnl::primitive_attr& attr) {
+  constexpr auto kKind = prop_kind::forward_inference;
+  constexpr auto kAcross = algorithm::lrn_across_channels;
+  return Finish(
+      [&] {
+#if DNNL_VERSION_MAJOR >= 3
+        return MakeDescriptor<dnnl::lrn_forward>(attr, kKind, kAcross, src, src, size, alpha, beta,
+                                                 k);
+#else
+        return MakeDescriptor<dnnl::lrn_forward>(attr, kKind, kAcross, src, size, alpha, beta, k);
+#endif
+      },
+      kFillUnary);
+}
+
+std::optional<DnnlPrimitive> MakeConcat(int axis, const std::vector<Layout>& sources,
+                                        const Layout& dst, const dnnl::primitive_attr& attr) {
+  return Finish(
+      [&] {
+#if DNNL_VERSION_MAJOR >= 3
+        return dnnl::concat::primitive_desc(CpuEngine(), dst, axis, sources, attr);
+#else
+        return dnnl::concat::primitive_desc(dst, axis, sources, CpuEngine(), attr);
+#endif
+      },
+      [](const auto& descriptor, DnnlPrimitive& made) { made.dst = descriptor.dst_desc(); });
+}
+
+absl::Status ReorderNow(const Layout& from, const void* data, const Layout& to, void* result) {
+  return CatchDnnl("reorder", [&] {
+    dnnl::stream stream(CpuEngine());
+    memory source(from, CpuEngine(), const_cast<void*>(data));
+    memory destination(to, CpuEngine(), result);
+    dnnl::reorder(source, destination).execute(stream, source, destination);
+    stream.wait();
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace baton::engine

@@ -1,0 +1,158 @@
+#include "engine/kernel.h"
+
+#include <cstdlib>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+#include "engine/base/status.h"
+
+namespace baton::engine {
+namespace {
+
+constexpr char kNeedsDataUrl[] = "baton/needs-data";
+
+class FunctionKernel final : public Kernel {
+ public:
+  explicit FunctionKernel(PrepareFunction prepare) : prepare_(std::move(prepare)) {}
+  absl::StatusOr<std::unique_ptr<Step>> Prepare(PrepareContext& context) const override {
+    return prepare_(context);
+  }
+
+ private:
+  const PrepareFunction prepare_;
+};
+
+struct DnnlState final : StepState {
+  std::vector<dnnl::memory> memories;  // one for each argument, the scratchpad last
+  std::vector<dnnl_exec_arg_t> arguments;
+  std::vector<const void*> handles;
+};
+
+class DnnlStep final : public Step {
+ public:
+  DnnlStep(const DnnlPrimitive& made, std::vector<DnnlArgument> arguments, int threads,
+           double flops)
+      : primitive_(made.primitive),
+        scratchpad_(made.scratchpad),
+        implementation_(made.implementation),
+        arguments_(std::move(arguments)),
+        threads_(threads),
+        flops_(flops) {}
+
+  std::unique_ptr<StepState> MakeState() const override {
+    auto state = std::make_unique<DnnlState>();
+    const auto add = [&](int arg, const Layout& layout, void* handle) {
+      state->memories.emplace_back(layout, CpuEngine(), handle);
+      state->arguments.push_back({arg, state->memories.back().get()});
+      state->handles.push_back(handle);
+    };
+    for (const DnnlArgument& a : arguments_) {
+      add(a.dnnl_arg, a.layout, const_cast<void*>(a.fixed.get()));
+    }
+    if (scratchpad_.get_size() > 0) add(DNNL_ARG_SCRATCHPAD, scratchpad_, nullptr);
+    return state;
+  }
+
+  absl::Status Run(const RunContext& context) const override {
+    auto& state = static_cast<DnnlState&>(*context.state);
+    for (size_t i = 0; i < arguments_.size(); ++i) {
+      const DnnlArgument& a = arguments_[i];
+      if (a.from == DnnlArgument::From::kFixed) continue;
+      const int32_t* buffers =
+          a.from == DnnlArgument::From::kInput ? context.inputs : context.outputs;
+      SetHandle(state, i, context.pointers[buffers[a.index]]);
+    }
+    if (state.memories.size() > arguments_.size()) {
+      SetHandle(state, arguments_.size(), context.scratch);
+    }
+    SetThreads(threads_);
+    const dnnl_status_t status =
+        dnnl_primitive_execute(primitive_.get(), context.stream,
+                               static_cast<int>(state.arguments.size()), state.arguments.data());
+    if (status == dnnl_success) [[likely]]
+      return absl::OkStatus();
+    return DnnlErrorStatus(implementation_, status, "execution failed");
+  }
+
+  size_t scratch_bytes() const override { return scratchpad_.get_size(); }
+  const char* implementation() const override { return implementation_.c_str(); }
+  double flops() const override { return flops_; }
+  int threads() const override { return threads_; }
+
+ private:
+  static void SetHandle(DnnlState& state, size_t i, void* handle) {
+    if (state.handles[i] == handle) return;
+    state.handles[i] = handle;
+    dnnl_memory_set_data_handle(state.memories[i].get(), handle);
+  }
+
+  const dnnl::primitive primitive_;
+  const Layout scratchpad_;
+  const std::string implementation_;
+  const std::vector<DnnlArgument> arguments_;
+  const int threads_;
+  const double flops_;
+};
+
+}  // namespace
+
+absl::Status NeedsData(size_t input) {
+  absl::Status status =
+      absl::FailedPreconditionError(absl::StrCat("needs the data of input ", input));
+  status.SetPayload(kNeedsDataUrl, absl::Cord());
+  return status;
+}
+
+bool IsNeedsData(const absl::Status& status) {
+  return status.GetPayload(kNeedsDataUrl).has_value();
+}
+
+int PrepareContext::ThreadsFor(double flops, double bytes) const {
+  // About 30 µs of one core's work: 8 MFLOP, or 500 KB through the caches.
+  return flops >= 8e6 || bytes >= 5e5 ? threads() : 1;
+}
+
+absl::StatusOr<const Tensor*> PrepareContext::Data(size_t i) const {
+  const Tensor* data = known(i);
+  if (data == nullptr) return NeedsData(i);
+  return data;
+}
+
+std::unique_ptr<Kernel> MakeKernel(PrepareFunction prepare) {
+  return std::make_unique<FunctionKernel>(std::move(prepare));
+}
+
+std::unique_ptr<Step> MakeDnnlStep(const DnnlPrimitive& primitive,
+                                   std::vector<DnnlArgument> arguments, int threads, double flops) {
+  return std::make_unique<DnnlStep>(primitive, std::move(arguments), threads, flops);
+}
+
+absl::StatusOr<std::shared_ptr<const void>> PackedWeights::Get(const Tensor& weights,
+                                                               const Layout& from,
+                                                               const Layout& to) const {
+  if (from == to) {
+    return std::shared_ptr<const void>(std::make_shared<Tensor>(weights), weights.data());
+  }
+  MutexLock lock(mu_);
+  for (const auto& [layout, data] : packed_) {
+    if (layout == to) return data;
+  }
+  std::shared_ptr<void> data = AllocateAligned(to.get_size());
+  RETURN_IF_ERROR(ReorderNow(from, weights.data(), to, data.get()));
+  packed_.emplace_back(to, data);
+  bytes_ += to.get_size();
+  return data;
+}
+
+size_t PackedWeights::bytes() const {
+  MutexLock lock(mu_);
+  return bytes_;
+}
+
+std::shared_ptr<void> AllocateAligned(size_t bytes) {
+  void* memory = std::aligned_alloc(64, (bytes + 127) / 64 * 64);
+  BATON_CHECK(memory != nullptr);
+  return {memory, [](void* p) { std::free(p); }};
+}
+
+}  // namespace baton::engine

@@ -1,0 +1,29 @@
+// The factories of all operators, by family; kernel_table.cc names each of them once.
+#pragma once
+
+#include "engine/kernel.h"
+
+namespace baton::engine {
+
+#define BATON_KERNEL(name) \
+  absl::StatusOr<std::unique_ptr<Kernel>> name(const Node& node, const Graph& graph)
+
+// conv.cc
+BATON_KERNEL(MakeConv);
+BATON_KERNEL(MakeConvTranspose);
+// matmul.cc
+BATON_KERNEL(MakeGemm);
+BATON_KERNEL(MakeMatMul);
+// True for a MatMul or Gemm whose weights are a constant matrix (and whose C, if any, is a constant
+// row): it becomes one inner product, which takes post-ops.
+bool IsDense(const Node& node, const Graph& graph);
+// activation.cc: float activations that oneDNN has, in any layout
+BATON_KERNEL(MakeActivation);
+// shape.cc: views and shapes
+BATON_KERNEL(MakeShape);
+BATON_KERNEL(MakeReshape);
+BATON_KERNEL(MakeFlatten);
+
+#undef BATON_KERNEL
+
+}  // namespace baton::engine

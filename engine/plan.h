@@ -1,0 +1,99 @@
+// PlanImpl: what Model compiles and Session runs. Ordered steps over numbered buffers; a buffer is
+// an input of the model, a constant, a piece of the arena, or a tensor made at run time by a node
+// whose shapes depend on data ("dynamic").
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/graph.h"
+#include "engine/kernel.h"
+#include "engine/model.h"
+
+namespace baton::engine {
+
+// A graph that will not change any more, with the kernel of each node.
+struct LoadedGraph {
+  Graph graph;
+  std::vector<std::unique_ptr<Kernel>> kernels;
+};
+
+struct Buffer {
+  enum class Kind { kInput, kConstant, kArena, kDynamic };
+  Kind kind = Kind::kArena;
+  size_t index = 0;  // kInput: number of the input
+  const void* constant = nullptr;
+  size_t bytes = 0;
+  size_t offset = 0;                  // kArena
+  int first_step = 0, last_step = 0;  // kArena: when its contents matter
+};
+
+struct PlannedStep {
+  std::unique_ptr<Step> step;            // null for a dynamic node
+  std::vector<int32_t> inputs, outputs;  // buffers; -1 where absent
+  // A dynamic node: prepared at run time by its actual shapes. A meta without a type: that input
+  // is dynamic itself.
+  const Node* node = nullptr;
+  const Kernel* kernel = nullptr;
+  std::vector<Meta> input_metas;
+};
+
+struct PlannedOutput {
+  int32_t buffer = -1;
+  DataType type = DataType::kUndefined;  // undefined: known at run time only (kDynamic)
+  Shape shape;
+};
+
+class PlanImpl final : public Plan {
+ public:
+  // Compiles. Shapes have been checked against the signature.
+  static absl::StatusOr<std::shared_ptr<const PlanImpl>> Compile(
+      std::shared_ptr<const LoadedGraph> loaded, absl::Span<const Shape> input_shapes, int threads);
+
+  int threads() const override { return threads_; }
+  const std::vector<Shape>& input_shapes() const override { return input_shapes_; }
+  const std::vector<Shape>& output_shapes() const override { return output_shapes_; }
+  size_t arena_bytes() const override { return arena_bytes_; }
+  const std::vector<StepInfo>& steps() const override { return infos_; }
+
+  const std::vector<Buffer>& buffers() const { return buffers_; }
+  const std::vector<PlannedStep>& planned_steps() const { return steps_; }
+  const std::vector<PlannedOutput>& outputs() const { return outputs_; }
+  const LoadedGraph& loaded() const { return *loaded_; }
+  size_t scratch_bytes() const { return scratch_bytes_; }
+  size_t known_bytes() const { return known_bytes_; }
+  // Lives as long as the plan: lets a session forget plans that are gone.
+  const std::shared_ptr<const PlanImpl*>& token() const { return token_; }
+
+ private:
+  friend class Planner;
+  PlanImpl() : token_(std::make_shared<const PlanImpl*>(this)) {}
+
+  std::shared_ptr<const LoadedGraph> loaded_;
+  int threads_ = 1;
+  std::vector<Shape> input_shapes_, output_shapes_;
+  std::vector<Buffer> buffers_;
+  std::vector<PlannedStep> steps_;
+  std::vector<PlannedOutput> outputs_;
+  std::vector<StepInfo> infos_;
+  std::deque<Tensor> known_;  // values that planning has evaluated
+  size_t known_bytes_ = 0;
+  size_t arena_bytes_ = 0, scratch_bytes_ = 0;
+  std::shared_ptr<const PlanImpl*> token_;
+};
+
+// Types and shapes of all values at a sample size (each symbolic dimension gets a size of its own),
+// without compiling anything; nullopt where they depend on data or a kernel is missing.
+std::vector<std::optional<Meta>> InferMetas(const LoadedGraph& loaded);
+
+// Prepares `kernel` for these inputs (null where absent; row-major) and runs it once. For
+// constant folding, for small values while planning, and for dynamic nodes. kOutOfRange if the
+// outputs would have more than `max_bytes`.
+absl::StatusOr<std::vector<Tensor>> Evaluate(const Node& node, const Kernel& kernel,
+                                             absl::Span<const Tensor* const> inputs, int threads,
+                                             size_t max_bytes);
+
+}  // namespace baton::engine

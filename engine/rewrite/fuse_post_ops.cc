@@ -1,0 +1,147 @@
+#include "engine/base/status.h"
+#include "engine/kernels/kernels.h"
+#include "engine/rewrite/rewrite.h"
+
+namespace baton::engine {
+namespace {
+
+class Fuser {
+ public:
+  Fuser(Graph& graph, const std::vector<std::optional<Meta>>& metas)
+      : graph_(graph),
+        metas_(metas),
+        uses_(CountUses(graph)),
+        maker_(Producers(graph)),
+        removed_(graph.nodes.size(), false) {}
+
+  absl::Status Run() {
+    for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+      Node& node = graph_.nodes[i];
+      if (!node.domain.empty() || node.outputs.size() != 1 || !node.has_input(0)) continue;
+      if (node.op == "Add") {
+        removed_[i] = FuseAdd(node);
+      } else {
+        removed_[i] = FuseActivation(node);
+      }
+    }
+    size_t index = 0;
+    std::erase_if(graph_.nodes, [&](const Node&) { return removed_[index++]; });
+    return absl::OkStatus();
+  }
+
+ private:
+  const Meta* meta(ValueId id) const {
+    const size_t i = static_cast<size_t>(id);
+    return i < metas_.size() && metas_[i] ? &*metas_[i] : nullptr;
+  }
+
+  // The node that makes `id`, if it takes post-ops and nobody else reads `id`; else -1.
+  int Target(ValueId id) const {
+    if (id == kNoValue || uses_[static_cast<size_t>(id)] != 1) return -1;
+    const int producer = maker_[static_cast<size_t>(id)];
+    if (producer < 0) return -1;
+    const Node& node = graph_.nodes[static_cast<size_t>(producer)];
+    if (!node.domain.empty() || meta(id) == nullptr || meta(id)->type != DataType::kFloat)
+      return -1;
+    if (node.op == "Conv") return producer;
+    const bool product = node.op == "Gemm" || node.op == "MatMul";
+    return product && IsDense(node, graph_) ? producer : -1;
+  }
+
+  void TakeOver(int target, const Node& from) {
+    Node& node = graph_.nodes[static_cast<size_t>(target)];
+    node.outputs[0] = from.outputs[0];
+    maker_[static_cast<size_t>(from.outputs[0])] = target;
+  }
+
+  // Room for the weights' bias as input 2, so that post-ops' inputs come after it.
+  static int AddInput(Node& node, ValueId id) {
+    if (node.inputs.size() < 3) node.inputs.resize(3, kNoValue);
+    node.inputs.push_back(id);
+    return static_cast<int>(node.inputs.size() - 1);
+  }
+
+  bool FuseActivation(const Node& node) {
+    PostOp post_op;
+    post_op.op = node.op;
+    if (node.op == "Clip") {
+      // Absent bounds are the type's; a bound that is computed cannot be fused.
+      float bounds[2] = {std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max()};
+      for (size_t i = 1; i <= 2; ++i) {
+        if (!node.has_input(i)) continue;
+        if (!graph_.is_constant(node.inputs[i])) return false;
+        const Tensor& bound = graph_.constant(node.inputs[i]);
+        if (bound.type() != DataType::kFloat || bound.size() != 1) return false;
+        bounds[i - 1] = bound.values<float>()[0];
+      }
+      if (!(bounds[0] <= bounds[1])) return false;
+      post_op.alpha = bounds[0];
+      post_op.beta = bounds[1];
+    } else if (node.op == "LeakyRelu" || node.op == "Elu") {
+      const auto alpha = node.Float("alpha", node.op == "Elu" ? 1.0f : 0.01f);
+      if (!alpha.ok()) return false;
+      post_op.alpha = *alpha;
+    } else if (node.op != "Relu" && node.op != "Sigmoid" && node.op != "Tanh") {
+      return false;
+    }
+    const int target = Target(node.inputs[0]);
+    if (target < 0) return false;
+    graph_.nodes[static_cast<size_t>(target)].post_ops.push_back(std::move(post_op));
+    TakeOver(target, node);
+    return true;
+  }
+
+  bool FuseAdd(const Node& node) {
+    if (node.inputs.size() != 2) return false;
+    // The later producer can read what the earlier one made.
+    const int targets[2] = {Target(node.inputs[0]), Target(node.inputs[1])};
+    const size_t which = targets[1] > targets[0] ? 1 : 0;
+    const int target = targets[which];
+    if (target < 0) return false;
+    const ValueId own = node.inputs[which], other = node.inputs[1 - which];
+    Node& producer = graph_.nodes[static_cast<size_t>(target)];
+    const Meta* other_meta = meta(other);
+    if (other_meta == nullptr || other_meta->type != DataType::kFloat) return false;
+    const Shape& shape = meta(own)->shape;
+    if (graph_.is_constant(other)) return FuseBias(target, producer, node, other, shape);
+    if (other_meta->shape != shape || maker_[static_cast<size_t>(other)] >= target) return false;
+    for (const PostOp& post_op : producer.post_ops) {
+      if (post_op.kind == PostOp::Kind::kAddInput)
+        return false;  // one sum is what oneDNN does well
+    }
+    PostOp add;
+    add.kind = PostOp::Kind::kAddInput;
+    add.input = AddInput(producer, other);
+    producer.post_ops.push_back(std::move(add));
+    TakeOver(target, node);
+    return true;
+  }
+
+  bool FuseBias(int target, Node& producer, const Node& node, ValueId bias, const Shape& shape) {
+    if (producer.op != "MatMul" || producer.has_input(2) || !producer.post_ops.empty())
+      return false;
+    const Shape& bias_shape = graph_.constant(bias).shape();
+    if (shape.empty() || bias_shape.empty() || bias_shape.size() > shape.size() ||
+        bias_shape.back() != shape.back() || graph_.constant(bias).size() != shape.back()) {
+      return false;
+    }
+    producer.inputs.resize(3, kNoValue);
+    producer.inputs[2] = bias;
+    TakeOver(target, node);
+    return true;
+  }
+
+  Graph& graph_;
+  const std::vector<std::optional<Meta>>& metas_;
+  const std::vector<int> uses_;
+  std::vector<int> maker_;
+  std::vector<bool> removed_;
+};
+
+}  // namespace
+
+absl::Status FusePostOps(Graph& graph, const std::vector<std::optional<Meta>>& metas) {
+  return Fuser(graph, metas).Run();
+}
+
+}  // namespace baton::engine

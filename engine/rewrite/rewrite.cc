@@ -1,0 +1,89 @@
+#include "engine/rewrite/rewrite.h"
+
+#include "engine/base/status.h"
+#include "engine/kernel_table.h"
+#include "engine/plan.h"
+
+namespace baton::engine {
+namespace {
+
+// Kernels for inferring shapes; null where the operator is not supported (the model's loader
+// reports those).
+std::vector<std::optional<Meta>> MetasOf(const Graph& graph) {
+  LoadedGraph loaded;
+  loaded.graph = graph;
+  for (const Node& node : graph.nodes) {
+    std::unique_ptr<Kernel> kernel;
+    if (const KernelEntry* entry = FindKernel(node.domain, node.op, node.opset)) {
+      absl::StatusOr<std::unique_ptr<Kernel>> made = entry->make(node, loaded.graph);
+      if (made.ok()) kernel = *std::move(made);
+    }
+    loaded.kernels.push_back(std::move(kernel));
+  }
+  return InferMetas(loaded);
+}
+
+}  // namespace
+
+absl::Status RemoveNoOps(Graph& graph) {
+  for (Node& node : graph.nodes) {
+    if (!node.domain.empty()) continue;
+    if (node.op == "Dropout" && !node.has_output(1)) {
+      // training_mode (opset 12) is input 2; without it, or with a constant false, it does nothing.
+      if (node.has_input(2)) {
+        if (!graph.is_constant(node.inputs[2])) continue;
+        const Tensor& training = graph.constant(node.inputs[2]);
+        const bool off = training.type() == DataType::kBool && training.size() == 1 &&
+                         !training.values<bool>()[0];
+        if (!off) continue;
+      }
+    } else if (node.op != "Identity") {
+      continue;
+    }
+    if (!node.has_input(0) || !node.has_output(0)) continue;
+    ReplaceUses(graph, node.outputs[0], node.inputs[0]);
+  }
+  RemoveDeadNodes(graph);
+  return absl::OkStatus();
+}
+
+absl::Status FoldConstants(Graph& graph) {
+  constexpr size_t kMaxBytes = size_t{256} << 20;
+  for (const Node& node : graph.nodes) {
+    bool constant = !node.inputs.empty();
+    std::vector<const Tensor*> inputs;
+    for (const ValueId id : node.inputs) {
+      constant = constant && (id == kNoValue || graph.is_constant(id));
+      inputs.push_back(id == kNoValue || !constant ? nullptr : &graph.constant(id));
+    }
+    const KernelEntry* entry = FindKernel(node.domain, node.op, node.opset);
+    if (!constant || entry == nullptr) continue;
+    absl::StatusOr<std::unique_ptr<Kernel>> kernel = entry->make(node, graph);
+    if (!kernel.ok()) continue;  // reported, with the node's name, when kernels are made
+    absl::StatusOr<std::vector<Tensor>> outputs = Evaluate(node, **kernel, inputs, 1, kMaxBytes);
+    if (absl::IsOutOfRange(outputs.status()) || absl::IsUnimplemented(outputs.status())) continue;
+    if (!outputs.ok()) return Annotate(outputs.status(), Describe(node));
+    for (size_t i = 0; i < outputs->size(); ++i) {
+      if (!node.has_output(i)) continue;
+      graph.values[static_cast<size_t>(node.outputs[i])].constant = std::move((*outputs)[i]);
+    }
+  }
+  std::erase_if(graph.nodes, [&](const Node& node) {
+    for (const ValueId id : node.outputs) {
+      if (id != kNoValue && !graph.is_constant(id)) return false;
+    }
+    return true;
+  });
+  return absl::OkStatus();
+}
+
+absl::Status Rewrite(Graph& graph) {
+  RETURN_IF_ERROR(RemoveNoOps(graph));
+  RETURN_IF_ERROR(FoldConstants(graph));
+  RETURN_IF_ERROR(FoldIntoConvolution(graph));
+  RETURN_IF_ERROR(FusePostOps(graph, MetasOf(graph)));
+  RemoveDeadNodes(graph);
+  return absl::OkStatus();
+}
+
+}  // namespace baton::engine

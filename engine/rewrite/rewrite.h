@@ -1,0 +1,36 @@
+// Rewrites: what is done to a graph once, at load. Each leaves a graph that computes the same.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "engine/graph.h"
+#include "engine/kernel.h"
+
+namespace baton::engine {
+
+// All of them, in the order that works.
+absl::Status Rewrite(Graph& graph);
+
+// Identity, Dropout (inference) and the like vanish.
+absl::Status RemoveNoOps(Graph& graph);
+// Nodes with constant inputs become constants.
+absl::Status FoldConstants(Graph& graph);
+// BatchNormalization, and Mul or Add by a constant per channel, move into the convolution's
+// weights and bias.
+absl::Status FoldIntoConvolution(Graph& graph);
+// Bias, residual and activation move into the node that makes their input. `metas`: of each value,
+// from InferMetas.
+absl::Status FusePostOps(Graph& graph, const std::vector<std::optional<Meta>>& metas);
+// Nodes whose results nobody uses.
+void RemoveDeadNodes(Graph& graph);
+
+// Number of consumers of each value; a graph output counts as one.
+std::vector<int> CountUses(const Graph& graph);
+// The node that makes each value, or -1.
+std::vector<int> Producers(const Graph& graph);
+// Every use of `from`, as an input or a graph output, becomes `to`.
+void ReplaceUses(Graph& graph, ValueId from, ValueId to);
+
+}  // namespace baton::engine
