@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -49,7 +50,7 @@ absl::string_view MethodName(Method method);
 class Metrics;
 
 // The series of one model version. Lives as long as the version; with it all of its series but
-// the counters go. Thread-safe.
+// the counters go. Thread-safe. REQUIRES: one at a time for a model and version.
 class VersionMetrics {
  public:
   VersionMetrics(Metrics& metrics, const std::string& model, int64_t version);
@@ -113,16 +114,21 @@ class Metrics {
   friend class VersionMetrics;
   struct Families;
 
-  // Forgets the counters of the versions that went longest ago.
-  void Retire(const std::string& model, std::vector<prometheus::Counter*> counters)
-      ABSL_LOCKS_EXCLUDED(mu_);
+  struct RetiredVersion {
+    std::string version;
+    std::vector<prometheus::Counter*> counters;
+  };
+
+  // Keeps the counters of a version that is gone, and forgets those that went longest ago.
+  void Retire(const std::string& model, const std::string& version,
+              std::vector<prometheus::Counter*> counters) ABSL_LOCKS_EXCLUDED(mu_);
 
   const Registry& registry_;
   const std::unique_ptr<prometheus::Registry> series_;
   const std::unique_ptr<Families> families_;
   mutable Mutex mu_;
-  std::map<std::string, std::deque<std::vector<prometheus::Counter*>>> retired_
-      ABSL_GUARDED_BY(mu_);
+  std::map<std::string, std::deque<RetiredVersion>> retired_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, std::set<prometheus::Histogram*>> load_durations_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace baton::serving

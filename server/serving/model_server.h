@@ -17,6 +17,7 @@
 #include "server/serving/executor.h"
 #include "server/serving/metrics.h"
 #include "server/serving/registry.h"
+#include "server/serving/runtime.h"
 
 namespace baton::serving {
 
@@ -47,7 +48,10 @@ struct ModelServerOptions {
 class ModelServer {
  public:
   explicit ModelServer(ModelServerOptions options);
-  ~ModelServer();  // Stop()
+  // For tests: with another engine.
+  ModelServer(ModelServerOptions options, std::unique_ptr<Runtime> runtime);
+  // Stop(). REQUIRES: nobody holds a servable any more.
+  ~ModelServer();
   ModelServer(const ModelServer&) = delete;
   ModelServer& operator=(const ModelServer&) = delete;
 

@@ -25,8 +25,8 @@ struct VersionChoice {
 
 class Registry {
  public:
-  // kNotFound: no such model, version or label (lists what there is). kUnavailable: known, but
-  // not ready (says its state, and the reason if it failed).
+  // kNotFound: no such model, version or label, or a version that is gone (lists what there is).
+  // kUnavailable: known, but not ready (says its state, and the reason if it failed).
   absl::StatusOr<std::shared_ptr<Servable>> Acquire(absl::string_view model,
                                                     const VersionChoice& choice) const
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -39,15 +39,22 @@ class Registry {
   std::vector<ModelStatus> StatusOfAll() const ABSL_LOCKS_EXCLUDED(mu_);
 
   // The calls of the lifecycle (one caller at a time for one model).
+  // A model that is added twice keeps what it has.
   void AddModel(const std::string& model) ABSL_LOCKS_EXCLUDED(mu_);
+  // REQUIRES: no version of the model is ready. Forgets the model; unknown models are ignored.
   void RemoveModel(const std::string& model) ABSL_LOCKS_EXCLUDED(mu_);
   void SetModelError(const std::string& model, const absl::Status& error) ABSL_LOCKS_EXCLUDED(mu_);
-  // REQUIRES: a transition that MayChange allows. kReady comes with its servable and makes it
-  // visible; leaving kReady hides it. Returns the servable that was hidden, if any, so that the
-  // caller frees it where it wants.
+  // REQUIRES: a model that was added, a transition that MayChange allows, and `servable` exactly
+  // for kReady. kReady makes the servable visible; leaving kReady hides it and returns it, so that
+  // the caller lets go of it where it wants. Of the versions that are gone the last few are kept
+  // for Status.
   std::shared_ptr<Servable> SetState(const std::string& model, int64_t version, VersionState state,
                                      const absl::Status& error = absl::OkStatus(),
                                      std::shared_ptr<Servable> servable = nullptr)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // The versions that are there but not taken, and why: exactly these are kAbsent from now on, but
+  // for those that are in another state already.
+  void SetAbsent(const std::string& model, const std::map<int64_t, absl::Status>& why)
       ABSL_LOCKS_EXCLUDED(mu_);
   void SetLabels(const std::string& model, std::map<std::string, int64_t> labels)
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -63,6 +70,8 @@ class Registry {
     std::map<std::string, int64_t> labels;
     absl::Status error;
   };
+  static ModelStatus StatusOf(const std::string& name, const Model& model);
+
   mutable Mutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   std::map<std::string, Model, std::less<>> models_ ABSL_GUARDED_BY(mu_);

@@ -1,7 +1,8 @@
 // The life of a model version: one enum, one transition table.
 //
 //   absent → verifying → loading → warming → ready → draining → gone
-//   verifying, loading, warming → failed(reason); failed → verifying when the content changes
+//   verifying, loading, warming → failed(reason); failed → verifying when the content changes,
+//   failed → gone when the version vanishes; gone → verifying when it comes back
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,7 @@ bool MayChange(VersionState from, VersionState to);
 struct VersionStatus {
   int64_t version = 0;
   VersionState state = VersionState::kAbsent;
-  absl::Status error;  // why it failed; OK unless state is kFailed
+  absl::Status error;  // kFailed: why; kAbsent: why it is not taken; else OK
 };
 
 struct ModelStatus {

@@ -1,0 +1,234 @@
+#include "server/serving/batch_queue.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "absl/strings/str_cat.h"
+
+namespace baton::serving {
+namespace {
+
+// Sharing a batch with idle workers must make it this much faster, or the batch stays whole.
+constexpr double kWorthSharing = 0.75;
+// Estimates are averages: only a task that has less than this part of one left is hopeless.
+constexpr double kHopeless = 0.5;
+
+bool MoreUrgent(const PendingTask& a, const PendingTask& b) {
+  return a.task.priority != b.task.priority ? a.task.priority < b.task.priority
+                                            : a.number < b.number;
+}
+
+}  // namespace
+
+BatchQueue::BatchQueue(std::string name, const QueueLimits& limits, const Clock& clock,
+                       const CostCurve& costs)
+    : name_(std::move(name)), limits_(limits), clock_(clock), costs_(costs) {}
+
+absl::Status BatchQueue::Obsolete(const Task& task, SteadyTime now) const {
+  if (task.cancelled != nullptr && task.cancelled->load(std::memory_order_relaxed)) {
+    return absl::CancelledError(absl::StrCat(name_, ": cancelled before it ran"));
+  }
+  if (task.deadline == kNoDeadline) return absl::OkStatus();
+  if (task.deadline <= now) {
+    return absl::DeadlineExceededError(
+        absl::StrCat(name_, ": the deadline passed before the request ran"));
+  }
+  if (!limits_.refuse_hopeless) return absl::OkStatus();
+  const double needed = costs_.Estimate(task.rows) * kHopeless;
+  if (const double left = Seconds(task.deadline - now); left < needed) {
+    return absl::DeadlineExceededError(
+        absl::StrCat(name_, ": the request cannot be done before its deadline: ", left * 1e3,
+                     " ms are left, it takes about ", needed / kHopeless * 1e3, " ms"));
+  }
+  return absl::OkStatus();
+}
+
+double BatchQueue::QueueSeconds(int64_t rows) const {
+  return costs_.Estimate(limits_.best_rows) * static_cast<double>(rows) /
+         static_cast<double>(limits_.best_rows);
+}
+
+absl::StatusOr<bool> BatchQueue::Submit(Task& task, const ShapeKey& key) {
+  const SteadyTime now = clock_.Now();
+  if (task.deadline == kNoDeadline && limits_.default_timeout > Duration(0)) {
+    task.deadline = now + limits_.default_timeout;
+  }
+  if (absl::Status obsolete = Obsolete(task, now); !obsolete.ok()) return obsolete;
+
+  MutexLock lock(mu_);
+  if (closed_) return absl::UnavailableError(absl::StrCat(name_, " is closed"));
+  if (tasks_ >= limits_.max_tasks) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(name_, ": the queue is full: ", tasks_, " requests wait (max_queue_size)"));
+  }
+  if (const double work = QueueSeconds(rows_ + task.rows);
+      tasks_ > 0 && work > limits_.max_seconds) {
+    return absl::ResourceExhaustedError(absl::StrCat(name_, ": the queue is full: about ", work,
+                                                     " s of work wait, at most ",
+                                                     limits_.max_seconds, " s are allowed"));
+  }
+  const bool known = groups_.contains(key);
+  Group& group = FindOrAdd(key);
+  if (!group.rejected.ok()) return group.rejected;
+
+  PendingTask pending{std::move(task), now, next_number_++};
+  ++tasks_;
+  rows_ += pending.task.rows;
+  group.rows += pending.task.rows;
+  group.last_use = pending.number;
+  auto at = group.tasks.end();
+  while (at != group.tasks.begin() && MoreUrgent(pending, *std::prev(at))) --at;
+  group.tasks.insert(at, std::move(pending));
+  return !known;
+}
+
+BatchQueue::Group& BatchQueue::FindOrAdd(const ShapeKey& key) {
+  const auto [found, added] = groups_.try_emplace(key);
+  if (added) {
+    found->second.last_use = next_number_;
+    if (groups_.size() > kMaxGroups) {
+      // Groups that are being compiled stay: somebody will call SetPlans for them.
+      auto oldest = groups_.end();
+      for (auto it = groups_.begin(); it != groups_.end(); ++it) {
+        const Group& g = it->second;
+        if (it == found || !g.tasks.empty() || (g.plans == nullptr && g.rejected.ok())) continue;
+        if (oldest == groups_.end() || g.last_use < oldest->second.last_use) oldest = it;
+      }
+      if (oldest != groups_.end()) groups_.erase(oldest);
+    }
+  }
+  return found->second;
+}
+
+PendingTask BatchQueue::PopFront(Group& group) {
+  PendingTask front = std::move(group.tasks.front());
+  group.tasks.pop_front();
+  group.rows -= front.task.rows;
+  rows_ -= front.task.rows;
+  --tasks_;
+  return front;
+}
+
+void BatchQueue::DropObsolete(Group& group, SteadyTime now, Batch& batch) {
+  while (!group.tasks.empty()) {
+    absl::Status obsolete = Obsolete(group.tasks.front().task, now);
+    if (obsolete.ok()) return;
+    batch.dropped.emplace_back(PopFront(group).task, std::move(obsolete));
+  }
+}
+
+SteadyTime BatchQueue::ReadyAt(const Group& group) const {
+  if (group.tasks.empty() || group.plans == nullptr) return kNoDeadline;
+  const SteadyTime first = group.tasks.front().submitted;
+  if (closed_ || limits_.max_delay <= Duration(0) || group.rows >= limits_.max_batch_rows) {
+    return first;
+  }
+  for (const int64_t rows : limits_.preferred_rows) {
+    if (group.rows >= rows) return first;
+  }
+  return first + limits_.max_delay;
+}
+
+int64_t BatchQueue::RowsToTake(const Group& group, int idle_workers) const {
+  const int64_t most = limits_.max_delay > Duration(0) ? limits_.max_batch_rows : limits_.best_rows;
+  const int64_t rows = std::min(group.rows, most);
+  const int64_t share = (group.rows + idle_workers) / (idle_workers + 1);
+  if (share >= rows) return rows;
+  return costs_.Estimate(share) <= kWorthSharing * costs_.Estimate(rows) ? share : rows;
+}
+
+Batch BatchQueue::Take(int idle_workers) {
+  Batch batch;
+  batch.taken = clock_.Now();
+  MutexLock lock(mu_);
+  Groups::iterator best = groups_.end();
+  for (auto it = groups_.begin(); it != groups_.end(); ++it) {
+    DropObsolete(it->second, batch.taken, batch);
+    if (ReadyAt(it->second) > batch.taken) continue;
+    if (best == groups_.end() || MoreUrgent(it->second.tasks.front(), best->second.tasks.front())) {
+      best = it;
+    }
+  }
+  if (best != groups_.end()) {
+    Group& group = best->second;
+    batch.key = best->first;
+    batch.plans = group.plans;
+    const int64_t limit = RowsToTake(group, idle_workers);
+    do {
+      batch.rows += group.tasks.front().task.rows;
+      batch.tasks.push_back(PopFront(group));
+      DropObsolete(group, batch.taken, batch);
+    } while (!group.tasks.empty() && batch.rows + group.tasks.front().task.rows <= limit);
+    batch.estimated_seconds = costs_.Estimate(batch.rows);
+  }
+  for (const auto& [key, group] : groups_) {
+    batch.ready_at = std::min(batch.ready_at, ReadyAt(group));
+  }
+  return batch;
+}
+
+bool BatchQueue::SetPlans(const ShapeKey& key, std::shared_ptr<const PlanSet> plans) {
+  MutexLock lock(mu_);
+  Group& group = FindOrAdd(key);
+  group.plans.swap(plans);  // the old set goes after the lock
+  group.rejected = absl::OkStatus();
+  return !group.tasks.empty();
+}
+
+std::shared_ptr<const PlanSet> BatchQueue::FindPlans(const ShapeKey& key) {
+  MutexLock lock(mu_);
+  const auto found = groups_.find(key);
+  if (found == groups_.end()) return nullptr;
+  found->second.last_use = next_number_;
+  return found->second.plans;
+}
+
+std::map<ShapeKey, std::vector<int64_t>> BatchQueue::Sizes() const {
+  MutexLock lock(mu_);
+  std::map<ShapeKey, std::vector<int64_t>> sizes;
+  for (const auto& [key, group] : groups_) {
+    if (group.plans == nullptr) continue;
+    for (const PlanSet::Entry& entry : group.plans->entries()) sizes[key].push_back(entry.rows);
+  }
+  return sizes;
+}
+
+std::vector<Task> BatchQueue::TakeAll(Group& group) {
+  std::vector<Task> all;
+  while (!group.tasks.empty()) all.push_back(PopFront(group).task);
+  return all;
+}
+
+std::vector<Task> BatchQueue::Reject(const ShapeKey& key, const absl::Status& why) {
+  MutexLock lock(mu_);
+  Group& group = FindOrAdd(key);
+  std::vector<Task> all = TakeAll(group);
+  if (absl::IsInvalidArgument(why) || absl::IsUnimplemented(why)) {
+    group.rejected = why;
+  } else {
+    groups_.erase(key);
+  }
+  return all;
+}
+
+void BatchQueue::Close() {
+  MutexLock lock(mu_);
+  closed_ = true;
+}
+
+std::vector<Task> BatchQueue::Abort() {
+  MutexLock lock(mu_);
+  closed_ = true;
+  std::vector<Task> all;
+  for (auto& [key, group] : groups_) {
+    for (Task& task : TakeAll(group)) all.push_back(std::move(task));
+  }
+  return all;
+}
+
+int BatchQueue::depth() const {
+  MutexLock lock(mu_);
+  return tasks_;
+}
+
+}  // namespace baton::serving

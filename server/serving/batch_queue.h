@@ -1,0 +1,130 @@
+// BatchQueue groups the tasks that wait for one model version. Thread-safe. It owns no thread,
+// calls nobody's `done` and reads time only from `clock`, so that tests drive it step by step.
+//
+// Tasks whose inputs have equal shapes (but for the rows) form a group and may run together. A
+// group whose plans are still being compiled is parked: its tasks wait and count, but are not
+// handed out, and hold up nobody else.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/base/clock.h"
+#include "engine/base/mutex.h"
+#include "server/serving/cost_curve.h"
+#include "server/serving/plan_set.h"
+#include "server/serving/task.h"
+
+namespace baton::serving {
+
+struct QueueLimits {
+  int64_t max_batch_rows = 1;   // of one batch from several tasks; a larger task goes alone
+  int max_tasks = 4096;         // waiting
+  double max_seconds = 10;      // of estimated work waiting
+  Duration max_delay{0};        // how long a task may wait for company though a worker is idle
+  Duration default_timeout{0};  // for tasks without a deadline; 0: none
+  bool refuse_hopeless = true;  // tasks that cannot be done before their deadline, as estimated
+  int64_t best_rows = 1;        // a batch of more brings nothing; at most max_batch_rows
+  std::vector<int64_t> preferred_rows;  // with max_delay: sizes that need not wait; ascending
+};
+
+struct PendingTask {
+  Task task;
+  SteadyTime submitted;
+  uint64_t number = 0;  // order of submission
+};
+
+// What a worker takes: tasks of equal shapes, with their plans.
+struct Batch {
+  std::vector<PendingTask> tasks;
+  int64_t rows = 0;
+  double estimated_seconds = 0;
+  ShapeKey key;
+  std::shared_ptr<const PlanSet> plans;
+  SteadyTime taken;
+  // Not to be run: the worker calls their `done` with the status.
+  std::vector<std::pair<Task, absl::Status>> dropped;
+
+  // When the next batch can be taken: by now, or when its delay ends; kNoDeadline if none waits.
+  SteadyTime ready_at = kNoDeadline;
+};
+
+class BatchQueue {
+ public:
+  // Shapes remembered; those least recently used are forgotten and compiled again when they come.
+  static constexpr size_t kMaxGroups = 64;
+
+  // `clock` and `costs` outlive the queue.
+  BatchQueue(std::string name, const QueueLimits& limits, const Clock& clock,
+             const CostCurve& costs);
+
+  // Queues `task` without blocking; it is moved from only if the result is OK. True: nobody has
+  // asked for this shape before, the caller sees to it that SetPlans or Reject is called.
+  // kResourceExhausted if full, kUnavailable after Close, kDeadlineExceeded if its deadline cannot
+  // be met, the error of Reject for a shape that was rejected.
+  absl::StatusOr<bool> Submit(Task& task, const ShapeKey& key) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Takes the next batch: of the group whose first task is the most urgent (priority, then age),
+  // as many tasks in that order as fit. `idle_workers` others could share the work: the batch is
+  // smaller then, if that makes it faster. Without tasks if there is nothing to run now (it may
+  // have dropped some).
+  Batch Take(int idle_workers) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // The plans of a group from now on; makes a new group if need be. True if tasks wait for them.
+  bool SetPlans(const ShapeKey& key, std::shared_ptr<const PlanSet> plans) ABSL_LOCKS_EXCLUDED(mu_);
+  // Null if there are none (yet).
+  std::shared_ptr<const PlanSet> FindPlans(const ShapeKey& key) ABSL_LOCKS_EXCLUDED(mu_);
+  // All groups that have plans, and the sizes of these: what traffic uses.
+  std::map<ShapeKey, std::vector<int64_t>> Sizes() const ABSL_LOCKS_EXCLUDED(mu_);
+  // The shape has no plans because of `why`. kInvalidArgument and kUnimplemented are remembered;
+  // after another error the next task tries again. Returns the tasks that waited for the shape,
+  // for the caller to finish.
+  std::vector<Task> Reject(const ShapeKey& key, const absl::Status& why) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // No Submit succeeds from now on, and no task waits for company.
+  void Close() ABSL_LOCKS_EXCLUDED(mu_);
+  // Close, and everything that waits is given back.
+  std::vector<Task> Abort() ABSL_LOCKS_EXCLUDED(mu_);
+
+  int depth() const ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  struct Group {
+    std::list<PendingTask> tasks;  // by priority, then number
+    int64_t rows = 0;
+    std::shared_ptr<const PlanSet> plans;  // null: parked
+    absl::Status rejected;
+    uint64_t last_use = 0;
+  };
+  using Groups = std::map<ShapeKey, Group>;
+
+  // Why `task` need not run any more; OK if it should.
+  absl::Status Obsolete(const Task& task, SteadyTime now) const;
+  double QueueSeconds(int64_t rows) const;
+  PendingTask PopFront(Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DropObsolete(Group& group, SteadyTime now, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // When the group may run: kNoDeadline if it has nothing to run.
+  SteadyTime ReadyAt(const Group& group) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  int64_t RowsToTake(const Group& group, int idle_workers) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Group& FindOrAdd(const ShapeKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::vector<Task> TakeAll(Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const std::string name_;
+  const QueueLimits limits_;
+  const Clock& clock_;
+  const CostCurve& costs_;
+  mutable Mutex mu_;
+  Groups groups_ ABSL_GUARDED_BY(mu_);
+  int tasks_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t rows_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t next_number_ ABSL_GUARDED_BY(mu_) = 1;
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;  // goes true once, never back
+};
+
+}  // namespace baton::serving

@@ -1,0 +1,202 @@
+#include "server/serving/batch_runner.h"
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+
+namespace baton::serving {
+namespace {
+
+bool IsAligned(const TensorView& view) {
+  const size_t size = DataTypeSize(view.type);
+  return size == 0 || reinterpret_cast<uintptr_t>(view.data) % size == 0;
+}
+
+// Rows [begin, begin+rows) of `view`, whose first dimension is `total`.
+TensorView RowsOf(const TensorView& view, int64_t begin, int64_t rows, int64_t total) {
+  if (rows == total) return view;
+  TensorView part = view;
+  part.shape[0] = rows;
+  part.data = static_cast<const char*>(view.data) + view.bytes() / total * begin;
+  return part;
+}
+
+// Puts values of `from` at element `at` of `to`.
+void CopyValues(const TensorView& from, void* to, size_t at) {
+  if (from.type == DataType::kString) {
+    const auto values = from.values<std::string>();
+    std::copy(values.begin(), values.end(), static_cast<std::string*>(to) + at);
+  } else if (from.bytes() > 0) {
+    std::memcpy(static_cast<char*>(to) + at * DataTypeSize(from.type), from.data, from.bytes());
+  }
+}
+
+class Runner {
+ public:
+  Runner(Batch& batch, bool parallel, Executor& executor, const Clock& clock,
+         absl::FunctionRef<void(const PhaseTimes&)> record)
+      : batch_(batch), parallel_(parallel), executor_(executor), clock_(clock), record_(record) {}
+
+  BatchRun Run() {
+    BatchRun run;
+    absl::StatusOr<std::vector<TensorView>> outputs = RunPieces(run);
+    run.status = outputs.status();
+    if (!run.status.ok() && batch_.tasks.size() > 1) {
+      RunAlone();
+      return run;
+    }
+    int64_t row = 0;
+    for (PendingTask& pending : batch_.tasks) {
+      const PhaseTimes times{Seconds(batch_.taken - pending.submitted), run.assemble_seconds,
+                             run.compute_seconds};
+      std::vector<TensorView> own;
+      if (outputs.ok()) {
+        for (const TensorView& output : *outputs) {
+          own.push_back(RowsOf(output, row, pending.task.rows, batch_.rows));
+        }
+      }
+      row += pending.task.rows;
+      record_(times);
+      pending.task.done(run.status, own, times);
+    }
+    return run;
+  }
+
+ private:
+  void RunAlone() {
+    for (PendingTask& pending : batch_.tasks) {
+      Batch alone;
+      alone.rows = pending.task.rows;
+      alone.plans = batch_.plans;
+      alone.taken = batch_.taken;
+      alone.tasks.push_back(std::move(pending));
+      Runner(alone, parallel_, executor_, clock_, record_).Run();
+    }
+  }
+
+  // The outputs of all rows. They live until the next run of the executor, or in `assembled_`.
+  absl::StatusOr<std::vector<TensorView>> RunPieces(BatchRun& run) {
+    const PlanSet::Entry* exact = batch_.plans->Find(batch_.rows);
+    std::vector<const PlanSet::Entry*> pieces = exact != nullptr
+                                                    ? std::vector<const PlanSet::Entry*>{exact}
+                                                    : batch_.plans->Split(batch_.rows);
+    int64_t begin = 0;
+    for (const PlanSet::Entry* piece : pieces) {
+      const engine::Plan& plan =
+          parallel_ && piece->parallel != nullptr ? *piece->parallel : *piece->plan;
+      const SteadyTime start = clock_.Now();
+      const std::vector<TensorView> inputs = Inputs(plan, begin, piece->rows);
+      const SteadyTime gathered = clock_.Now();
+      run.assemble_seconds += Seconds(gathered - start);
+      ASSIGN_OR_RETURN(const absl::Span<const TensorView> outputs, executor_.Run(plan, inputs));
+      run.compute_seconds += Seconds(clock_.Now() - gathered);
+      const bool whole = pieces.size() == 1;
+      if (!whole || batch_.tasks.size() > 1) RETURN_IF_ERROR(CheckRows(outputs, piece->rows));
+      if (whole) return std::vector<TensorView>(outputs.begin(), outputs.end());
+      RETURN_IF_ERROR(Assemble(outputs, begin, piece->rows));
+      begin += piece->rows;
+    }
+    std::vector<TensorView> views;
+    for (const Tensor& tensor : assembled_) views.push_back(tensor.view());
+    return views;
+  }
+
+  // The plan's inputs for rows [begin, begin+rows) of the batch: where they are, if one task has
+  // all of them, else gathered.
+  std::vector<TensorView> Inputs(const engine::Plan& plan, int64_t begin, int64_t rows) {
+    std::vector<TensorView> inputs;
+    const Task& first = batch_.tasks.front().task;
+    strings_.resize(first.inputs.size());
+    for (size_t i = 0; i < first.inputs.size(); ++i) {
+      if (batch_.tasks.size() == 1) {
+        const TensorView view = RowsOf(first.inputs[i], begin, rows, batch_.rows);
+        if (IsAligned(view)) {
+          inputs.push_back(view);
+          continue;
+        }
+      }
+      inputs.push_back(Gather(plan, i, begin, rows));
+    }
+    return inputs;
+  }
+
+  TensorView Gather(const engine::Plan& plan, size_t index, int64_t begin, int64_t rows) {
+    TensorView all = batch_.tasks.front().task.inputs[index];
+    if (!plan.input_shapes()[index].empty()) all.shape = plan.input_shapes()[index];
+    if (all.type == DataType::kString) {
+      strings_[index].resize(static_cast<size_t>(all.size()));
+      all.data = strings_[index].data();
+    } else {
+      all.data = executor_.InputBuffer(plan, index);
+    }
+    size_t at = 0;
+    int64_t first = 0;  // row of the batch where the task begins
+    for (const PendingTask& pending : batch_.tasks) {
+      const int64_t from = std::max(begin, first);
+      const int64_t to = std::min(begin + rows, first + pending.task.rows);
+      if (from < to) {
+        const TensorView part =
+            RowsOf(pending.task.inputs[index], from - first, to - from, pending.task.rows);
+        CopyValues(part, const_cast<void*>(all.data), at);
+        at += static_cast<size_t>(part.size());
+      }
+      first += pending.task.rows;
+    }
+    return all;
+  }
+
+  static absl::Status CheckRows(absl::Span<const TensorView> outputs, int64_t rows) {
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      if (outputs[i].shape.empty() || outputs[i].shape[0] != rows) {
+        return absl::InternalError(absl::StrCat(
+            "output ", i, " has shape ", ShapeToString(outputs[i].shape), " for ", rows,
+            " rows: its rows cannot be told apart; set max_batch_size: 0 in config.pbtxt"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Assemble(absl::Span<const TensorView> outputs, int64_t begin, int64_t rows) {
+    if (assembled_.empty()) {
+      for (const TensorView& output : outputs) {
+        Shape shape = output.shape;
+        shape[0] = batch_.rows;
+        assembled_.emplace_back(output.type, std::move(shape));
+      }
+    }
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      Shape expected = assembled_[i].shape();
+      expected[0] = rows;
+      if (outputs[i].shape != expected) {
+        return absl::InternalError(absl::StrCat(
+            "output ", i, " has shape ", ShapeToString(outputs[i].shape), " for some rows and ",
+            ShapeToString(expected), " for others; set max_batch_size: 0 in config.pbtxt"));
+      }
+      const int64_t row_size = assembled_[i].size() / batch_.rows;
+      CopyValues(outputs[i], assembled_[i].mutable_data(), static_cast<size_t>(begin * row_size));
+    }
+    return absl::OkStatus();
+  }
+
+  Batch& batch_;
+  const bool parallel_;
+  Executor& executor_;
+  const Clock& clock_;
+  const absl::FunctionRef<void(const PhaseTimes&)> record_;
+  std::vector<std::vector<std::string>> strings_;
+  std::vector<Tensor> assembled_;
+};
+
+}  // namespace
+
+BatchRun RunBatch(Batch& batch, bool parallel, Executor& executor, const Clock& clock,
+                  absl::FunctionRef<void(const PhaseTimes&)> record) {
+  return Runner(batch, parallel, executor, clock, record).Run();
+}
+
+}  // namespace baton::serving

@@ -1,0 +1,199 @@
+#include "server/serving/model_servable.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+#include "engine/base/log.h"
+#include "engine/base/status.h"
+#include "server/serving/batch_runner.h"
+
+namespace baton::serving {
+namespace {
+
+constexpr size_t kMaxAsked = 4096;  // sizes remembered; beyond that they may be asked for twice
+
+QueueLimits Lowered(QueueLimits limits, const WarmUpResult& warm, bool fixed_shapes) {
+  limits.max_batch_rows = warm.batched ? std::max<int64_t>(limits.max_batch_rows, 1) : 1;
+  limits.best_rows = std::clamp<int64_t>(warm.best_rows, 1, limits.max_batch_rows);
+  limits.refuse_hopeless = fixed_shapes;
+  return limits;
+}
+
+}  // namespace
+
+ModelServable::ModelServable(std::string name, int64_t version,
+                             std::shared_ptr<const engine::Model> model, WarmUpResult warm,
+                             QueueLimits limits, const ServableOptions& options,
+                             const ServableContext& context)
+    : name_(std::move(name)),
+      version_(version),
+      model_(std::move(model)),
+      batched_(warm.batched),
+      fixed_shapes_(HasFixedShapes(model_->signature(), warm.batched)),
+      parallel_threads_(warm.parallel ? options.parallel_threads : 1),
+      largest_plan_(warm.largest_rows),
+      options_(options),
+      context_(context),
+      metrics_(context.metrics, name_, version),
+      queue_(absl::StrCat("model \"", name_, "\" version ", version),
+             Lowered(std::move(limits), warm, fixed_shapes_), context.clock, costs_) {
+  for (const auto& [rows, seconds] : warm.costs) costs_.Set(rows, seconds);
+  for (auto& [key, plans] : warm.plans) queue_.SetPlans(key, std::move(plans));
+  metrics_.SetMemoryBytes(model_->weight_bytes(), model_->plan_bytes());
+}
+
+ModelServable::~ModelServable() = default;
+
+std::shared_ptr<Servable> ModelServable::Handle() {
+  return std::shared_ptr<Servable>(this, [self = shared_from_this()](Servable*) {
+    // Nobody can submit any more; a queue with a delay need not wait for company now.
+    self->queue_.Close();
+    self->context_.scheduler.Wake(self);
+  });
+}
+
+int64_t ModelServable::max_batch_size() const { return batched_ ? options_.max_request_rows : 0; }
+
+absl::Status ModelServable::CheckRows(const Task& task) const {
+  if (task.rows < 1 || (!batched_ && task.rows != 1)) {
+    return absl::InvalidArgumentError(absl::StrCat("model \"", name_, "\": a request of ",
+                                                   task.rows, " rows: send at least one row"));
+  }
+  if (batched_ && task.rows > options_.max_request_rows) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("model \"", name_, "\": the request has ", task.rows, " rows, at most ",
+                     options_.max_request_rows,
+                     " are allowed (max_batch_size); send fewer rows in one request"));
+  }
+  if (task.inputs.size() != model_->signature().inputs.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("model \"", name_, "\": ", task.inputs.size(),
+                                                   " inputs were sent, it has ",
+                                                   model_->signature().inputs.size()));
+  }
+  if (!batched_) return absl::OkStatus();
+  for (size_t i = 0; i < task.inputs.size(); ++i) {
+    const Shape& shape = task.inputs[i].shape;
+    if (shape.empty() || shape[0] != task.rows) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("model \"", name_, "\": input \"", model_->signature().inputs[i].name,
+                       "\" has shape ", ShapeToString(shape), ", the first dimension must be ",
+                       task.rows, " in all inputs of the request"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ModelServable::Submit(Task task) {
+  RETURN_IF_ERROR(CheckRows(task));
+  const ShapeKey key = MakeShapeKey(task.inputs, batched_);
+  if (RunInline(task, key)) return absl::OkStatus();
+
+  const int64_t rows = task.rows;
+  metrics_.AddQueueDepth(1);
+  const absl::StatusOr<bool> is_new = queue_.Submit(task, key);
+  if (!is_new.ok()) {
+    metrics_.AddQueueDepth(-1);
+    return is_new.status();
+  }
+  if (*is_new) {
+    context_.compiler.Post([self = shared_from_this(), key, rows] { self->Compile(key, rows); });
+  } else {
+    context_.scheduler.Wake(shared_from_this());
+  }
+  return absl::OkStatus();
+}
+
+bool ModelServable::RunInline(Task& task, const ShapeKey& key) {
+  if (task.executor == nullptr || !fixed_shapes_) return false;
+  const double seconds = costs_.Estimate(task.rows);
+  if (seconds <= 0 || seconds > options_.max_inline_seconds) return false;
+  Batch batch;
+  batch.taken = context_.clock.Now();
+  if (task.deadline <= batch.taken) return false;  // the queue refuses it
+  batch.plans = queue_.FindPlans(key);
+  if (batch.plans == nullptr || batch.plans->Find(task.rows) == nullptr) return false;
+  batch.rows = task.rows;
+  batch.key = key;
+  Executor& executor = *task.executor;
+  batch.tasks.push_back({std::move(task), batch.taken, 0});
+  RunTasks(batch, /*parallel=*/false, executor);
+  return true;
+}
+
+Batch ModelServable::Take(int idle_workers) {
+  Batch batch = queue_.Take(idle_workers);
+  metrics_.AddQueueDepth(-static_cast<int>(batch.tasks.size() + batch.dropped.size()));
+  return batch;
+}
+
+void ModelServable::Run(Batch batch, bool alone, Executor& executor) {
+  for (auto& [task, status] : batch.dropped) task.done(status, {}, {});
+  if (batch.tasks.empty()) return;
+  if (batch.rows <= largest_plan_ && batch.plans->Find(batch.rows) == nullptr) {
+    CompileLater(batch.key, batch.rows);
+  }
+  RunTasks(batch, alone && parallel_threads_ > 1, executor);
+}
+
+void ModelServable::RunTasks(Batch& batch, bool parallel, Executor& executor) {
+  const bool exact = batch.plans->Find(batch.rows) != nullptr;
+  metrics_.RecordBatch(batch.rows);
+  const BatchRun run = RunBatch(batch, parallel, executor, context_.clock,
+                                [this](const PhaseTimes& times) { metrics_.RecordPhases(times); });
+  if (exact && !parallel && run.status.ok()) costs_.Observe(batch.rows, run.compute_seconds);
+}
+
+void ModelServable::CompileLater(const ShapeKey& key, int64_t rows) {
+  {
+    MutexLock lock(mu_);
+    if (asked_.size() >= kMaxAsked) asked_.clear();
+    if (!asked_.emplace(key, rows).second) return;
+  }
+  context_.compiler.Post([self = shared_from_this(), key, rows] { self->Compile(key, rows); });
+}
+
+void ModelServable::Compile(const ShapeKey& key, int64_t rows) {
+  const std::shared_ptr<const PlanSet> known = queue_.FindPlans(key);
+  std::vector<PlanSet::Entry> entries;
+  if (known != nullptr) entries = known->entries();
+  absl::Status status;
+  for (const int64_t size : {int64_t{1}, std::min(rows, largest_plan_)}) {
+    const auto has_size = [size](const PlanSet::Entry& e) { return e.rows == size; };
+    if (std::any_of(entries.begin(), entries.end(), has_size)) continue;
+    absl::StatusOr<PlanSet::Entry> entry =
+        CompileEntry(*model_, key, size, batched_, parallel_threads_);
+    if (entry.ok()) {
+      entries.push_back(*std::move(entry));
+    } else {
+      status.Update(entry.status());
+    }
+  }
+  metrics_.SetMemoryBytes(model_->weight_bytes(), model_->plan_bytes());
+  const bool usable = std::any_of(entries.begin(), entries.end(),
+                                  [](const PlanSet::Entry& e) { return e.rows == 1; });
+  if (usable) {
+    if (!status.ok()) {
+      BATON_LOG(Warning) << "model \"" << name_ << "\" version " << version_ << ": no plan for "
+                         << rows << " rows: " << status.message();
+    }
+    queue_.SetPlans(key, std::make_shared<const PlanSet>(std::move(entries)));
+    context_.scheduler.Wake(shared_from_this());
+    return;
+  }
+  const std::vector<Task> waiting = queue_.Reject(key, status);
+  metrics_.AddQueueDepth(-static_cast<int>(waiting.size()));
+  for (const Task& task : waiting) {
+    task.done(Annotate(status, absl::StrCat("model \"", name_, "\"")), {}, {});
+  }
+}
+
+void ModelServable::Abort() {
+  const std::vector<Task> waiting = queue_.Abort();
+  metrics_.AddQueueDepth(-static_cast<int>(waiting.size()));
+  for (const Task& task : waiting) {
+    task.done(absl::UnavailableError("the server is shutting down"), {}, {});
+  }
+}
+
+}  // namespace baton::serving

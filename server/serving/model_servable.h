@@ -1,0 +1,96 @@
+// ModelServable: a loaded model version behind its batch queue, run by the scheduler's workers.
+// Thread-safe. It never compiles where requests run: shapes first seen in traffic are compiled on
+// `compiler`, and sizes of batches that have no plan yet run in pieces until theirs is there.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/model.h"
+#include "server/serving/background_thread.h"
+#include "server/serving/batch_queue.h"
+#include "server/serving/metrics.h"
+#include "server/serving/scheduler.h"
+#include "server/serving/servable.h"
+#include "server/serving/warm_up.h"
+
+namespace baton::serving {
+
+struct ServableOptions {
+  int64_t max_request_rows = 1;   // where requests are batched
+  double max_inline_seconds = 0;  // cheaper requests run on the thread that submits them
+  int parallel_threads = 1;       // of plans for a request that is alone
+};
+
+// What serves every version of a process; outlives all of them.
+struct ServableContext {
+  Scheduler& scheduler;
+  BackgroundThread& compiler;
+  Metrics& metrics;
+  const Clock& clock;
+};
+
+class ModelServable final : public Servable,
+                            public WorkSource,
+                            public std::enable_shared_from_this<ModelServable> {
+ public:
+  // `warm`: what WarmUp found out about `model`. `limits.best_rows` and `max_batch_rows` are
+  // lowered to what it says.
+  ModelServable(std::string name, int64_t version, std::shared_ptr<const engine::Model> model,
+                WarmUpResult warm, QueueLimits limits, const ServableOptions& options,
+                const ServableContext& context);
+  ~ModelServable() override;
+
+  // What the registry hands out: the servable closes its queue when the last holder lets go.
+  std::shared_ptr<Servable> Handle();
+
+  const std::string& model() const override { return name_; }
+  int64_t version() const override { return version_; }
+  const engine::Signature& signature() const override { return model_->signature(); }
+  int64_t max_batch_size() const override;
+  VersionMetrics& metrics() override { return metrics_; }
+  absl::Status Submit(Task task) override;
+
+  Batch Take(int idle_workers) override;
+  void Run(Batch batch, bool alone, Executor& executor) override;
+
+  // Answers all that waits with kUnavailable; what is running finishes.
+  void Abort();
+
+  bool batched() const { return batched_; }
+  size_t memory_bytes() const { return model_->weight_bytes() + model_->plan_bytes(); }
+  // Shapes and sizes that traffic uses, for the warm-up of the next version.
+  std::map<ShapeKey, std::vector<int64_t>> Sizes() const { return queue_.Sizes(); }
+
+ private:
+  absl::Status CheckRows(const Task& task) const;
+  bool RunInline(Task& task, const ShapeKey& key);
+  void RunTasks(Batch& batch, bool parallel, Executor& executor);
+  // On the compiler's thread: the plans for `rows` of a shape, and for 1 row.
+  void Compile(const ShapeKey& key, int64_t rows);
+  void CompileLater(const ShapeKey& key, int64_t rows);
+
+  const std::string name_;
+  const int64_t version_;
+  const std::shared_ptr<const engine::Model> model_;
+  const bool batched_;
+  const bool fixed_shapes_;  // but for the rows; else one cost curve cannot tell what a task costs
+  const int parallel_threads_;  // of a request that is alone; 1: no plans for that
+  const int64_t largest_plan_;  // rows; larger batches run in pieces for good
+  const ServableOptions options_;
+  const ServableContext context_;
+  VersionMetrics metrics_;
+  CostCurve costs_;
+  BatchQueue queue_;
+
+  Mutex mu_;
+  // Sizes whose compilation was asked for, so that it is asked for once.
+  std::set<std::pair<ShapeKey, int64_t>> asked_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace baton::serving

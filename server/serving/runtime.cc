@@ -1,0 +1,33 @@
+#include "server/serving/runtime.h"
+
+#include "engine/base/status.h"
+#include "engine/session.h"
+
+namespace baton::serving {
+
+absl::StatusOr<std::shared_ptr<const engine::Model>> EngineRuntime::Load(
+    const std::string& path, const engine::ModelOptions& options) {
+  return engine::Model::Load(path, options);
+}
+
+absl::StatusOr<std::vector<engine::GoldenSample>> EngineRuntime::ReadSamples(
+    const std::string& directory, const engine::Signature& signature) {
+  return engine::ReadGoldenSamples(directory, signature);
+}
+
+absl::Status EngineRuntime::CheckSamples(const engine::Model& model,
+                                         const std::vector<engine::GoldenSample>& samples,
+                                         const engine::Tolerance& tolerance, int threads,
+                                         engine::GoldenResult& result) {
+  engine::Session session;
+  for (const engine::GoldenSample& sample : samples) {
+    RETURN_IF_ERROR(engine::RunGoldenSample(model, session, sample, tolerance, threads, &result));
+  }
+  return absl::OkStatus();
+}
+
+std::unique_ptr<Executor> EngineRuntime::NewExecutor() {
+  return std::make_unique<SessionExecutor>();
+}
+
+}  // namespace baton::serving

@@ -1,0 +1,150 @@
+#include "server/serving/scheduler.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace baton::serving {
+Scheduler::Scheduler(int workers, ExecutorFactory factory, const Clock& clock)
+    : workers_(workers), factory_(std::move(factory)), clock_(clock) {
+  for (int i = 0; i < workers_; ++i) wake_.push_back(std::make_unique<CondVar>());
+}
+
+Scheduler::~Scheduler() { Stop(); }
+
+void Scheduler::Start() {
+  for (int i = 0; i < workers_; ++i) {
+    threads_.emplace_back([this, i] { Work(i); });
+    pthread_setname_np(threads_.back().native_handle(), absl::StrCat("worker-", i).c_str());
+  }
+}
+
+void Scheduler::WakeIdleWorker() {
+  if (idle_.empty()) return;
+  // The lowest: its caches are warm, and only the first worker keeps threads for parallel plans.
+  const int index = *idle_.begin();
+  idle_.erase(idle_.begin());
+  wake_[index]->Signal();
+}
+
+void Scheduler::Wake(const std::shared_ptr<WorkSource>& source) {
+  MutexLock lock(mu_);
+  WorkSource::Notes& notes = source->notes_;
+  ++notes.wakes;
+  notes.ready_at = SteadyTime{};
+  if (!notes.active) {
+    notes.active = true;
+    // Time spent idle earns no credit.
+    notes.service = std::max(notes.service, served_);
+    active_.push_back(source);
+  }
+  WakeIdleWorker();
+}
+
+std::shared_ptr<WorkSource> Scheduler::LeastServed(SteadyTime now, SteadyTime& next) {
+  const std::shared_ptr<WorkSource>* best = nullptr;
+  next = kNoDeadline;
+  for (const auto& source : active_) {
+    if (source->notes_.ready_at > now) {
+      next = std::min(next, source->notes_.ready_at);
+    } else if (best == nullptr || source->notes_.service < (*best)->notes_.service) {
+      best = &source;
+    }
+  }
+  return best == nullptr ? nullptr : *best;
+}
+
+bool Scheduler::Pick(int index, Job& job, SteadyTime& next) {
+  while (std::shared_ptr<WorkSource> source = LeastServed(clock_.Now(), next)) {
+    WorkSource::Notes& notes = source->notes_;
+    served_ = std::max(served_, notes.service);
+    const uint64_t wakes = notes.wakes;
+    const int idle = static_cast<int>(idle_.size());
+
+    mu_.Unlock();
+    Batch batch = source->Take(idle);
+    mu_.Lock();
+
+    if (notes.wakes == wakes && notes.active) {
+      notes.ready_at = batch.ready_at;
+      if (batch.ready_at == kNoDeadline) {
+        notes.active = false;
+        active_.erase(std::find(active_.begin(), active_.end(), source));
+      }
+    }
+    if (batch.tasks.empty() && batch.dropped.empty()) continue;
+    // Another worker takes what is left, or sees to it that a delay ends in time.
+    if (!active_.empty()) WakeIdleWorker();
+    // Charged now and set right when it has run: workers that pick meanwhile go elsewhere.
+    notes.service += batch.estimated_seconds;
+    job.alone = index == 0 && running_ == 0 && active_.empty();
+    job.source = std::move(source);
+    job.estimated_seconds = batch.estimated_seconds;
+    job.batch = std::move(batch);
+    ++running_;
+    return true;
+  }
+  return false;
+}
+
+void Scheduler::Finish(const Job& job, SteadyTime start) {
+  MutexLock lock(mu_);
+  --running_;
+  job.source->notes_.service += Seconds(clock_.Now() - start) - job.estimated_seconds;
+}
+
+void Scheduler::Work(int index) {
+  const std::unique_ptr<Executor> executor = factory_();
+  while (true) {
+    Job job;
+    {
+      MutexLock lock(mu_);
+      SteadyTime next;
+      while (!Pick(index, job, next)) {
+        if (stopping_ && active_.empty()) {
+          for (const auto& wake : wake_) wake->Signal();
+          return;
+        }
+        idle_.insert(index);
+        if (next == kNoDeadline) {
+          wake_[index]->Wait(mu_);
+        } else {
+          wake_[index]->WaitUntil(mu_, next);
+        }
+        idle_.erase(index);
+      }
+    }
+    const SteadyTime start = clock_.Now();
+    job.source->Run(std::move(job.batch), job.alone, *executor);
+    Finish(job, start);
+  }
+}
+
+bool Scheduler::RunOne(Executor& executor) {
+  Job job;
+  {
+    MutexLock lock(mu_);
+    SteadyTime next;
+    if (!Pick(0, job, next)) return false;
+  }
+  const SteadyTime start = clock_.Now();
+  job.source->Run(std::move(job.batch), job.alone, executor);
+  Finish(job, start);
+  return true;
+}
+
+void Scheduler::Stop() {
+  {
+    MutexLock lock(mu_);
+    stopping_ = true;
+    idle_.clear();
+    for (const auto& wake : wake_) wake->Signal();
+  }
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+}  // namespace baton::serving

@@ -1,0 +1,61 @@
+// Warm-up: makes a freshly loaded model fit to serve, before any request sees it. Compiles its
+// plans, runs them, measures what they cost, and finds out whether requests may be batched. Runs
+// on the loader's thread and holds nothing that serving waits for.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/base/clock.h"
+#include "engine/golden.h"
+#include "engine/model.h"
+#include "server/serving/cost_curve.h"
+#include "server/serving/executor.h"
+#include "server/serving/plan_set.h"
+
+namespace baton::serving {
+
+// True if requests may be put together along the first dimension, as far as the signature tells:
+// all inputs and outputs have a rank of at least 1 and a first dimension of any size.
+bool LooksBatchable(const engine::Signature& signature);
+
+// True if every dimension of every input is fixed, but for the first where requests are batched.
+bool HasFixedShapes(const engine::Signature& signature, bool batched);
+
+// The plans of one size; `parallel_threads` as in WarmUpOptions. Errors of Model::GetPlan.
+absl::StatusOr<PlanSet::Entry> CompileEntry(const engine::Model& model, const ShapeKey& key,
+                                            int64_t rows, bool batched, int parallel_threads);
+
+struct WarmUpOptions {
+  bool batching = true;         // false: shapes are taken as they are
+  int64_t max_batch_rows = 32;  // largest batch to compile
+  int parallel_threads = 1;     // > 1: also plans of so many threads, where they are faster
+  double budget_seconds = 2;    // of measuring; sizes that do not fit in are left out
+  // Shapes and sizes to have plans for in any case: what the version before this one runs.
+  std::map<ShapeKey, std::vector<int64_t>> sizes;
+};
+
+struct WarmUpResult {
+  bool batched = false;
+  bool parallel = false;     // plans of all cores are faster for a request alone
+  int64_t best_rows = 1;     // a larger batch costs no less for each row
+  int64_t largest_rows = 1;  // of any plan
+  std::map<ShapeKey, std::shared_ptr<const PlanSet>> plans;
+  std::vector<std::pair<int64_t, double>> costs;  // rows, seconds
+  double compile_seconds = 0;
+  double run_seconds = 0;
+};
+
+// Compiles and measures. Inputs are those of `samples`, else made up. A model that has free
+// dimensions besides the batch's, and neither samples nor `options.sizes` to tell them, compiles
+// nothing: its first requests wait for their plans. Errors of Model::GetPlan; a plan that rejects
+// made-up input is no error, one that rejects a sample is.
+absl::StatusOr<WarmUpResult> WarmUp(const engine::Model& model,
+                                    const std::vector<engine::GoldenSample>& samples,
+                                    const WarmUpOptions& options, Executor& executor,
+                                    const Clock& clock);
+
+}  // namespace baton::serving
