@@ -1,0 +1,61 @@
+#include "server/api/call_loop.h"
+
+#include <utility>
+
+namespace baton::api {
+
+CallLoop::CallLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue) : queue_(std::move(queue)) {}
+
+CallLoop::~CallLoop() { Stop(); }
+
+void CallLoop::Start(std::function<std::unique_ptr<serving::Executor>()> make_executor) {
+  thread_ = std::thread([this, make_executor = std::move(make_executor)] { Run(make_executor); });
+}
+
+void CallLoop::Run(const std::function<std::unique_ptr<serving::Executor>()>& make_executor) {
+  executor_ = make_executor();
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_->Next(&tag, &ok)) static_cast<Tag*>(tag)->OnEvent(ok);
+  executor_.reset();
+}
+
+bool CallLoop::WaitForCalls(SteadyTime deadline) {
+  MutexLock lock(mu_);
+  while (alive_ > 0) {
+    if (deadline == kNoDeadline) {
+      none_alive_.Wait(mu_);
+    } else if (!none_alive_.WaitUntil(mu_, deadline)) {
+      return alive_ == 0;
+    }
+  }
+  return true;
+}
+
+void CallLoop::Stop() {
+  if (closed_) return;
+  closed_ = true;
+  if (thread_.joinable()) WaitForCalls(kNoDeadline);
+  queue_->Shutdown();
+  if (thread_.joinable()) {
+    thread_.join();
+    return;
+  }
+  // A queue has to be drained before it goes, also one that nobody polled.
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_->Next(&tag, &ok)) {
+  }
+}
+
+void CallLoop::CallPosted() {
+  MutexLock lock(mu_);
+  ++alive_;
+}
+
+void CallLoop::CallGone() {
+  MutexLock lock(mu_);
+  if (--alive_ == 0) none_alive_.SignalAll();
+}
+
+}  // namespace baton::api

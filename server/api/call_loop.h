@@ -1,0 +1,78 @@
+// CallLoop: one completion queue and the one thread that polls it. Calls are objects that post
+// themselves on the queue and get their events back through tags, all on that thread; only
+// answering a call may happen on another.
+//
+// Life: construct with the queue → Start → (the gRPC server is shut down) → Stop. A call counts as
+// alive from being posted to its last event; Stop closes the queue only when none is alive, since
+// nothing may be posted on a closed queue.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "engine/base/clock.h"
+#include "engine/base/mutex.h"
+#include "server/serving/executor.h"
+
+namespace baton::api {
+
+// What a queue hands back. The object that owns a tag outlives its event.
+class Tag {
+ public:
+  // Called on the loop's thread. `ok` as in grpc::CompletionQueue::Next.
+  virtual void OnEvent(bool ok) = 0;
+
+ protected:
+  ~Tag() = default;
+};
+
+// A tag that calls a member function.
+template <typename T>
+class MemberTag final : public Tag {
+ public:
+  MemberTag(T& object, void (T::*handler)(bool ok)) : object_(object), handler_(handler) {}
+  void OnEvent(bool ok) override { (object_.*handler_)(ok); }
+
+ private:
+  T& object_;
+  void (T::*const handler_)(bool);
+};
+
+class CallLoop {
+ public:
+  explicit CallLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue);
+  ~CallLoop();
+  CallLoop(const CallLoop&) = delete;
+  CallLoop& operator=(const CallLoop&) = delete;
+
+  // `make_executor` is called on the loop's thread. REQUIRES: called at most once, before Stop.
+  void Start(std::function<std::unique_ptr<serving::Executor>()> make_executor);
+  // Waits until no call is alive, or `deadline`; false if some were. REQUIRES: the gRPC server has
+  // been shut down.
+  bool WaitForCalls(SteadyTime deadline) ABSL_LOCKS_EXCLUDED(mu_);
+  // Waits until no call is alive, closes the queue and joins the thread. Once more is no harm.
+  void Stop() ABSL_LOCKS_EXCLUDED(mu_);
+
+  grpc::ServerCompletionQueue* queue() { return queue_.get(); }
+  // What small models run on. REQUIRES: called on the loop's thread.
+  serving::Executor* executor() { return executor_.get(); }
+
+  void CallPosted() ABSL_LOCKS_EXCLUDED(mu_);
+  void CallGone() ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  void Run(const std::function<std::unique_ptr<serving::Executor>()>& make_executor);
+
+  const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
+  std::unique_ptr<serving::Executor> executor_;  // the loop's thread only
+  std::thread thread_;
+  bool closed_ = false;  // the owner's thread only
+  Mutex mu_;
+  CondVar none_alive_;
+  int64_t alive_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace baton::api

@@ -1,0 +1,139 @@
+#include "server/api/grpc_server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/cpu.h"
+#include "engine/base/log.h"
+#include "engine/base/status.h"
+#include "server/api/listen_check.h"
+
+namespace baton::api {
+namespace {
+
+// Calls of a busy method that wait posted on each loop: as many may arrive at once without waiting
+// for another to be posted.
+constexpr int kBusyCalls = 64;
+constexpr int kCoresPerLoop = 8;
+
+void ForwardGrpcLog(gpr_log_func_args* line) {
+  if (line->severity == GPR_LOG_SEVERITY_ERROR) {
+    BATON_LOG(Warning) << "gRPC: " << line->message;
+  }
+}
+
+}  // namespace
+
+absl::Status GrpcOptions::Validate() const {
+  if (port < 0 || port > 65535) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--port=", port, ": must be from 0 (any) to 65535"));
+  }
+  if (max_message_mb < 1 || max_message_mb > 2047) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--max_message_mb=", max_message_mb, ": must be from 1 to 2047"));
+  }
+  // sockaddr_un::sun_path with its end.
+  if (socket_path.size() > 107) {
+    return absl::InvalidArgumentError(absl::StrCat("--grpc_socket_path=", socket_path,
+                                                   ": longer than a socket's path may be (107)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcOptions& options,
+                                                              serving::ModelServer& server) {
+  RETURN_IF_ERROR(options.Validate());
+  RETURN_IF_ERROR(CheckPortFree(options.port, "--port"));
+  static std::once_flag once;
+  std::call_once(once, [] {
+    gpr_set_log_function(&ForwardGrpcLog);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  });
+  std::unique_ptr<GrpcServer> out(new GrpcServer(options, server));
+  RETURN_IF_ERROR(out->Listen());
+  return out;
+}
+
+GrpcServer::GrpcServer(const GrpcOptions& options, serving::ModelServer& server)
+    : options_(options),
+      model_server_(server),
+      tfs_(server, static_cast<size_t>(options.max_message_mb) << 20),
+      oip_(server, static_cast<size_t>(options.max_message_mb) << 20),
+      health_(server) {}
+
+absl::Status GrpcServer::Listen() {
+  grpc::ServerBuilder builder;
+  builder.SetMaxReceiveMessageSize(options_.max_message_mb << 20);
+  // Else a second server could listen on the same port, and take half of the requests.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Reflection is the one service of gRPC's own threads.
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
+  builder.AddListeningPort(absl::StrCat("[::]:", options_.port), grpc::InsecureServerCredentials(),
+                           &port_);
+  int socket_bound = 1;
+  if (!options_.socket_path.empty()) {
+    struct stat info;
+    // What a server that was killed left behind; other files are not ours to remove.
+    if (lstat(options_.socket_path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode)) {
+      unlink(options_.socket_path.c_str());
+    }
+    builder.AddListeningPort(absl::StrCat("unix:", options_.socket_path),
+                             grpc::InsecureServerCredentials(), &socket_bound);
+  }
+  tfs_.Register(builder);
+  oip_.Register(builder);
+  if (options_.enable_health) health_.Register(builder);
+  const int pollers =
+      options_.pollers > 0 ? options_.pollers : std::max(1, AvailableCores() / kCoresPerLoop);
+  for (int i = 0; i < pollers; ++i) {
+    loops_.push_back(std::make_unique<CallLoop>(builder.AddCompletionQueue()));
+  }
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr) {
+    if (socket_bound == 0) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "cannot listen on the Unix socket ", options_.socket_path,
+          " (--grpc_socket_path): its directory must exist and be writable, and it must not be a "
+          "file of another kind"));
+    }
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot listen on port ", options_.port, " (--port)"));
+  }
+  for (const std::unique_ptr<CallLoop>& loop : loops_) {
+    tfs_.Serve(*loop, kBusyCalls);
+    oip_.Serve(*loop, kBusyCalls);
+    if (options_.enable_health) health_.Serve(*loop);
+    loop->Start([this] { return model_server_.NewExecutor(); });
+  }
+  return absl::OkStatus();
+}
+
+GrpcServer::~GrpcServer() {
+  Shutdown(std::chrono::steady_clock::now());
+  for (const std::unique_ptr<CallLoop>& loop : loops_) loop->Stop();
+}
+
+bool GrpcServer::Shutdown(SteadyTime deadline) {
+  if (server_ == nullptr) return true;
+  if (!shut_down_) {
+    shut_down_ = true;
+    health_.SetNotServing();
+    health_.Close();
+    const auto left = deadline - std::chrono::steady_clock::now();
+    server_->Shutdown(std::chrono::system_clock::now() +
+                      std::chrono::duration_cast<std::chrono::system_clock::duration>(left));
+  }
+  bool all = true;
+  for (const std::unique_ptr<CallLoop>& loop : loops_) all = loop->WaitForCalls(deadline) && all;
+  return all;
+}
+
+}  // namespace baton::api

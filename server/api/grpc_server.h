@@ -1,0 +1,70 @@
+// GrpcServer: one port that speaks TensorFlow Serving's protocol, Open Inference v2, health and
+// reflection. Used from one thread.
+//
+// Threads it owns: `pollers` call loops, which do the network, parse requests, answer everything
+// that takes no compute, and run small models; and gRPC's own, of which the one for reflection and
+// its timers are all that works.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/base/clock.h"
+#include "server/api/call_loop.h"
+#include "server/api/health_service.h"
+#include "server/api/oip_service.h"
+#include "server/api/tfs_service.h"
+#include "server/serving/model_server.h"
+
+namespace baton::api {
+
+struct GrpcOptions {
+  int port = 8500;          // 0: any that is free
+  std::string socket_path;  // also listen on this Unix socket; "": none
+  int max_message_mb = 64;  // largest request, 1 … 2047
+  int pollers = 0;          // call loops; 0: one for every eight cores
+  bool enable_health = true;
+
+  // kInvalidArgument, naming the flag, its value and what is allowed.
+  absl::Status Validate() const;
+};
+
+class GrpcServer {
+ public:
+  // Listens and serves. `server` has been started and outlives this. kInvalidArgument for wrong
+  // options; kFailedPrecondition or kPermissionDenied for a port or socket that cannot be used.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcOptions& options,
+                                                           serving::ModelServer& server);
+  ~GrpcServer();  // Shutdown now, and waits for every call to be answered
+  GrpcServer(const GrpcServer&) = delete;
+  GrpcServer& operator=(const GrpcServer&) = delete;
+
+  int port() const { return port_; }
+
+  // Health is NOT_SERVING from now on; everything is still answered.
+  void SetNotServing() { health_.SetNotServing(); }
+
+  // Takes no new calls and waits until those under way are answered; cancels them at `deadline`.
+  // False if some are still being worked on then. Once more is no harm.
+  bool Shutdown(SteadyTime deadline);
+
+ private:
+  GrpcServer(const GrpcOptions& options, serving::ModelServer& server);
+  absl::Status Listen();
+
+  const GrpcOptions options_;
+  serving::ModelServer& model_server_;
+  TfsService tfs_;
+  OipService oip_;
+  HealthService health_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+  std::vector<std::unique_ptr<CallLoop>> loops_;
+  bool shut_down_ = false;
+};
+
+}  // namespace baton::api

@@ -1,0 +1,45 @@
+// TensorFlow Serving's tensors: tensorflow.TensorProto to and from views. Safe on messages of any
+// content.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "engine/tensor.h"
+#include "proto/tensorflow/core/framework/tensor.pb.h"
+#include "proto/tensorflow/core/protobuf/meta_graph.pb.h"
+#include "proto/tensorflow_serving/apis/predict.pb.h"
+#include "server/api/input_check.h"
+#include "server/serving/servable.h"
+
+namespace baton::api {
+
+// The same type in the other numbering; kUndefined for types that models cannot have, DT_INVALID
+// for kUndefined.
+DataType FromTfType(tensorflow::DataType type);
+tensorflow::DataType ToTfType(DataType type);
+
+// "DT_FLOAT".
+std::string TfTypeName(DataType type);
+
+// The inputs of `request`, checked against `servable`. The views borrow from `request` where its
+// bytes can be used as they are. A *_val field that is shorter than its shape is filled up with
+// its last value. kInvalidArgument as InputCheck says.
+absl::StatusOr<DecodedInputs> DecodePredictInputs(
+    const tensorflow::serving::PredictRequest& request, const serving::Servable& servable,
+    size_t max_tensor_bytes);
+
+// Which outputs `request` wants, as positions in the signature: all, or those of output_filter.
+// kInvalidArgument for a name that is unknown or given twice.
+absl::StatusOr<std::vector<size_t>> PredictOutputs(
+    const tensorflow::serving::PredictRequest& request, const serving::Servable& servable);
+
+// Sets type, shape and the *_val field of the type, as TensorFlow Serving does by default.
+void EncodeTfTensor(const TensorView& tensor, tensorflow::TensorProto& proto);
+
+// Name, type and shape of an input or output; any size is -1.
+tensorflow::TensorInfo ToTensorInfo(const engine::ValueInfo& info);
+
+}  // namespace baton::api

@@ -1,0 +1,142 @@
+// UnaryCall: one unary RPC on a CallLoop, from being posted to its last event. It owns itself. One
+// template serves every unary method of every service:
+//
+//   ServeUnary<State>(loop, service, &Service::RequestPredict, posted, [](auto& call) { … });
+//
+// The handler runs on the loop's thread and answers with Finish, there or later on any thread.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <utility>
+#include <variant>
+
+#include "absl/status/status.h"
+#include "engine/base/clock.h"
+#include "server/api/call_loop.h"
+#include "server/api/grpc_status.h"
+
+namespace baton::api {
+
+// When the client gives up, as steady time.
+inline SteadyTime DeadlineOf(const grpc::ServerContext& context) {
+  const std::chrono::system_clock::time_point deadline = context.deadline();
+  if (deadline == std::chrono::system_clock::time_point::max()) return kNoDeadline;
+  const auto left = deadline - std::chrono::system_clock::now();
+  return std::chrono::steady_clock::now() + std::chrono::duration_cast<Duration>(left);
+}
+
+template <typename RequestT, typename ResponseT, typename State>
+class UnaryCall {
+ public:
+  using Request = RequestT;
+  using Response = ResponseT;
+  using Writer = grpc::ServerAsyncResponseWriter<Response>;
+
+  // What all calls of one method share.
+  struct Method {
+    CallLoop& loop;
+    std::function<void(grpc::ServerContext*, Request*, Writer*, void* tag)> post;
+    std::function<void(UnaryCall&)> handle;
+  };
+
+  static void Post(std::shared_ptr<const Method> method) {
+    auto* call = new UnaryCall(std::move(method));
+    call->context_.AsyncNotifyWhenDone(&call->done_tag_);
+    call->method_->post(&call->context_, &call->request_, &call->writer_, &call->arrived_tag_);
+  }
+
+  const Request& request() const { return request_; }
+  Response& response() { return response_; }
+  const grpc::ServerContext& context() const { return context_; }
+  CallLoop& loop() const { return method_->loop; }
+  State& state() { return state_; }
+  SteadyTime arrived() const { return arrived_; }
+  // Becomes true if the client hangs up or its deadline passes before the answer.
+  const std::shared_ptr<std::atomic<bool>>& cancelled() const { return cancelled_; }
+
+  // Answers with `response()`, or with the error alone. Exactly once; the call may be gone when
+  // this returns.
+  void Finish(const absl::Status& status) {
+    if (status.ok()) {
+      writer_.Finish(response_, grpc::Status::OK, &finished_tag_);
+    } else {
+      writer_.FinishWithError(ToGrpcStatus(status), &finished_tag_);
+    }
+  }
+
+ private:
+  explicit UnaryCall(std::shared_ptr<const Method> method)
+      : method_(std::move(method)),
+        writer_(&context_),
+        arrived_tag_(*this, &UnaryCall::OnArrived),
+        done_tag_(*this, &UnaryCall::OnDone),
+        finished_tag_(*this, &UnaryCall::OnFinished) {
+    method_->loop.CallPosted();
+  }
+  ~UnaryCall() { method_->loop.CallGone(); }
+
+  void OnArrived(bool ok) {
+    if (!ok) {  // the server is shutting down; no other event comes
+      delete this;
+      return;
+    }
+    Post(method_);
+    arrived_ = std::chrono::steady_clock::now();
+    method_->handle(*this);
+  }
+  void OnDone(bool) {
+    if (context_.IsCancelled()) cancelled_->store(true, std::memory_order_relaxed);
+    OnLastButOne();
+  }
+  void OnFinished(bool) { OnLastButOne(); }
+  // Done and finished come in any order, both on the loop's thread.
+  void OnLastButOne() {
+    if (--events_left_ == 0) delete this;
+  }
+
+  const std::shared_ptr<const Method> method_;
+  grpc::ServerContext context_;
+  Request request_;
+  Response response_;
+  Writer writer_;
+  State state_;
+  SteadyTime arrived_;
+  const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
+  int events_left_ = 2;
+  MemberTag<UnaryCall> arrived_tag_;
+  MemberTag<UnaryCall> done_tag_;
+  MemberTag<UnaryCall> finished_tag_;
+};
+
+// Posts `posted` calls of `method` on `loop`; each one that arrives posts the next.
+template <typename State = std::monostate, typename Service, typename Base, typename Request,
+          typename Response, typename Handler>
+void ServeUnary(CallLoop& loop, Service& service,
+                void (Base::*method)(grpc::ServerContext*, Request*,
+                                     grpc::ServerAsyncResponseWriter<Response>*,
+                                     grpc::CompletionQueue*, grpc::ServerCompletionQueue*, void*),
+                int posted, Handler handler) {
+  using Call = UnaryCall<Request, Response, State>;
+  auto shared = std::make_shared<const typename Call::Method>(typename Call::Method{
+      loop,
+      [&loop, &service, method](grpc::ServerContext* context, Request* request,
+                                typename Call::Writer* writer, void* tag) {
+        (service.*method)(context, request, writer, loop.queue(), loop.queue(), tag);
+      },
+      std::move(handler)});
+  for (int i = 0; i < posted; ++i) Call::Post(shared);
+}
+
+// A method that Baton does not have: answers kUnimplemented with `text`.
+template <typename Service, typename RequestMethod>
+void RefuseUnary(CallLoop& loop, Service& service, RequestMethod method, const char* text) {
+  ServeUnary(loop, service, method, 1,
+             [text](auto& call) { call.Finish(absl::UnimplementedError(text)); });
+}
+
+}  // namespace baton::api
