@@ -69,20 +69,22 @@ std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv) {
     return std::nullopt;
   } catch (const CLI::Success& request) {  // --help, --version
     return app.exit(request);
-  } catch (const CLI::ExtrasError&) {
-    const CLI::App& used = SelectedApp(app);
-    const std::vector<std::string> extras = app.remaining(true);
-    const std::string word = extras.empty() ? "" : extras.front();
-    std::cerr << app.get_name() << ": unknown " << (word.rfind('-', 0) == 0 ? "flag " : "argument ")
-              << '"' << word << '"';
-    if (const std::string nearest = Nearest(used, word); !nearest.empty()) {
-      std::cerr << "; did you mean " << nearest << "?";
-    }
-    std::cerr << " (--help lists all)\n";
   } catch (const CLI::ParseError& error) {
-    std::string message = error.what();
-    std::replace(message.begin(), message.end(), '\n', ' ');
-    std::cerr << app.get_name() << ": " << message << " (--help lists all)\n";
+    // CLI11 checks what is required first; but a flag may be missing because it was misspelt.
+    const std::vector<std::string> extras = app.remaining(true);
+    if (!extras.empty()) {
+      const std::string& word = extras.front();
+      std::cerr << app.get_name() << ": unknown "
+                << (word.rfind('-', 0) == 0 ? "flag " : "argument ") << '"' << word << '"';
+      if (const std::string nearest = Nearest(SelectedApp(app), word); !nearest.empty()) {
+        std::cerr << "; did you mean " << nearest << "?";
+      }
+      std::cerr << " (--help lists all)\n";
+    } else {
+      std::string message = error.what();
+      std::replace(message.begin(), message.end(), '\n', ' ');
+      std::cerr << app.get_name() << ": " << message << " (--help lists all)\n";
+    }
   }
   return 2;
 }

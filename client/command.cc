@@ -1,0 +1,218 @@
+#include "client/command.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
+
+#include "absl/strings/match.h"
+#include "client/fit_image.h"
+#include "client/idx_file.h"
+#include "client/image_file.h"
+#include "client/json_tensor.h"
+#include "engine/base/file.h"
+#include "engine/base/status.h"
+
+namespace baton {
+namespace {
+
+absl::StatusOr<std::string> ReadStandardInput() {
+  std::string text(std::istreambuf_iterator<char>(std::cin), {});
+  if (text.empty()) return absl::InvalidArgumentError("standard input is empty");
+  return text;
+}
+
+absl::StatusOr<std::string> ReadJsonText(const std::string& source) {
+  if (source == "-") return ReadStandardInput();
+  const size_t first = source.find_first_not_of(" \t\r\n");
+  const bool is_value =
+      first != std::string::npos && (absl::StrContains("[{\"", source.substr(first, 1)));
+  if (is_value) return source;
+  absl::StatusOr<std::string> text = ReadFile(source);
+  if (text.ok()) return text;
+  return Annotate(text.status(), "--json-input: neither JSON that starts with [ or { nor a file");
+}
+
+absl::StatusOr<Tensor> ReadTensorFile(const std::string& path) {
+  if (absl::EndsWith(path, ".npy")) return ReadNpyFile(path);
+  if (absl::EndsWith(path, ".pb")) {
+    ASSIGN_OR_RETURN(NamedTensor named, ReadTensorProtoFile(path));
+    return std::move(named.tensor);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": not a tensor file; expected .npy (NumPy) or .pb (ONNX TensorProto)"));
+}
+
+// The images of one --image NAME.
+absl::Status CheckSameSize(const std::vector<Image>& images) {
+  for (const Image& image : images) {
+    if (image.width == images[0].width && image.height == images[0].height) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "images of ", images[0].width, "x", images[0].height, " and of ", image.width, "x",
+        image.height, " pixels cannot go into one request; send them one by one"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::map<std::string, std::vector<Image>>> ReadImages(
+    const std::vector<std::string>& images) {
+  std::map<std::string, std::vector<Image>> by_input;
+  for (const std::string& image : images) {
+    std::error_code ignored;
+    const size_t equals = image.find('=');
+    const bool named = equals != std::string::npos && !std::filesystem::exists(image, ignored);
+    const std::string name = named ? image.substr(0, equals) : "";
+    ASSIGN_OR_RETURN(Image read, ReadImageFile(named ? image.substr(equals + 1) : image));
+    by_input[name].push_back(std::move(read));
+  }
+  for (auto& [name, list] : by_input) {
+    RETURN_IF_ERROR(CheckSameSize(list));
+    const bool colour = std::any_of(list.begin(), list.end(),
+                                    [](const Image& image) { return image.channels == 3; });
+    if (!colour) continue;
+    for (Image& image : list) image = ConvertChannels(image, 3);
+  }
+  return by_input;
+}
+
+}  // namespace
+
+void AddServerOptions(CLI::App& command, ServerOptions* options) {
+  command.add_option("--server", options->server, "HOST:PORT or unix:PATH of the gRPC port")
+      ->check(FlagCheck(&ValidateServerAddress));
+  command.add_option("--timeout", options->timeout_s, "seconds that a call may take")
+      ->check(CLI::Range(0.001, 1e6).description(""));
+  command
+      .add_option("--protocol", options->protocol_name,
+                  "tfs (TensorFlow Serving) or oip (Open Inference)")
+      ->check(CLI::IsMember({"tfs", "oip"}).description(""));
+  command.add_flag("--json", options->json, "print the result as JSON");
+}
+
+void AddModelOptions(CLI::App& command, ModelOption required, ModelRef* model) {
+  command.add_option("--model", model->name, "the model's name")
+      ->required(required == ModelOption::kRequired);
+  auto* version = command
+                      .add_option("--version", model->version,
+                                  "the model's version [default: the latest that serves]")
+                      ->check(CLI::PositiveNumber.description(""));
+  command.add_option("--label", model->label, "the version that has this label (tfs only)")
+      ->excludes(version);
+}
+
+void AddInputOptions(CLI::App& command, InputOptions* options) {
+  command
+      .add_option("--image", options->images,
+                  "[NAME=]FILE, a PNG or PGM as input NAME; again for a batch")
+      ->allow_extra_args(false)
+      ->default_str("");
+  command.add_option("--idx", options->idx, "an idx file of images (MNIST's format), also .gz");
+  command
+      .add_option("--index", options->indices, "which images of --idx: N or N,N,... [default: 0]")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::NonNegativeNumber.description(""))
+      ->needs("--idx")
+      ->default_str("");
+  command.add_option("--json-input", options->json,
+                     "JSON: {\"NAME\": [[...]]}, or the lists alone for a model with one input; a "
+                     "file, - for stdin, or the text itself");
+  command.add_option("--input", options->files, "NAME=FILE, a .npy or ONNX .pb tensor; repeatable")
+      ->allow_extra_args(false)
+      ->check(FlagCheck([](const std::string& text) { return SplitAssignment(text).status(); }))
+      ->default_str("");
+}
+
+absl::StatusOr<std::pair<std::string, std::string>> SplitAssignment(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == 0 || equals == std::string::npos || equals + 1 == text.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not NAME=VALUE"));
+  }
+  return std::pair(text.substr(0, equals), text.substr(equals + 1));
+}
+
+absl::StatusOr<std::vector<NamedTensor>> ReadInputs(const InputOptions& options, Client& client,
+                                                    const ModelRef& model) {
+  std::vector<NamedTensor> inputs;
+  const auto add = [&inputs](const std::string& name, Tensor tensor) -> absl::Status {
+    for (const NamedTensor& input : inputs) {
+      if (input.name == name) {
+        return absl::InvalidArgumentError(absl::StrCat("input \"", name, "\" is given twice"));
+      }
+    }
+    inputs.push_back({name, std::move(tensor)});
+    return absl::OkStatus();
+  };
+  // Everything local is read before the server is asked, so that a wrong path is reported first.
+  for (const std::string& file : options.files) {
+    ASSIGN_OR_RETURN(const auto assignment, SplitAssignment(file));
+    ASSIGN_OR_RETURN(Tensor tensor, ReadTensorFile(assignment.second));
+    RETURN_IF_ERROR(add(assignment.first, std::move(tensor)));
+  }
+  using ImagesByInput = std::map<std::string, std::vector<Image>>;
+  ASSIGN_OR_RETURN(ImagesByInput images, ReadImages(options.images));
+  if (!options.idx.empty()) {
+    ASSIGN_OR_RETURN(const IdxFile idx, IdxFile::Read(options.idx));
+    std::vector<int64_t> indices = options.indices;
+    if (indices.empty()) indices.push_back(0);
+    for (const int64_t index : indices) {
+      ASSIGN_OR_RETURN(Image image, idx.ImageAt(index));
+      images[""].push_back(std::move(image));
+    }
+    RETURN_IF_ERROR(CheckSameSize(images[""]));
+  }
+  std::string json;
+  if (!options.json.empty()) {
+    ASSIGN_OR_RETURN(json, ReadJsonText(options.json));
+  }
+  if (images.empty() && json.empty()) return inputs;
+
+  ASSIGN_OR_RETURN(const Signature signature, client.Metadata(model));
+  for (const auto& [name, list] : images) {
+    ASSIGN_OR_RETURN(const TensorInfo input, FindInput(signature, name));
+    ASSIGN_OR_RETURN(Tensor tensor, FitImages(list, input));
+    RETURN_IF_ERROR(add(input.name, std::move(tensor)));
+  }
+  if (!json.empty()) {
+    ASSIGN_OR_RETURN(auto tensors, TensorsFromJson(json, signature));
+    for (auto& [name, tensor] : tensors) RETURN_IF_ERROR(add(name, std::move(tensor)));
+  }
+  return inputs;
+}
+
+std::string ValuesToString(const TensorView& tensor, size_t limit) {
+  // A value takes at least two characters: no need to convert more of a large tensor.
+  TensorView shown = tensor;
+  int64_t most = static_cast<int64_t>(limit / 2 + 1);
+  for (size_t i = shown.shape.size(); i-- > 0;) {
+    shown.shape[i] = std::min(shown.shape[i], most);
+    most = std::max<int64_t>(1, most / std::max<int64_t>(1, shown.shape[i]));
+  }
+  const bool cut = shown.size() < tensor.size();
+  std::string text =
+      TensorToJson(shown).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  if (!cut && text.size() <= limit) return text;
+  const size_t comma = text.rfind(',', limit);
+  text.resize(comma == std::string::npos ? std::min(limit, text.size()) : comma + 1);
+  return text + " ...";
+}
+
+std::string Columns(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); ++i) {
+      line += row[i] + std::string(widths[i] - row[i].size() + 2, ' ');
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
+}  // namespace baton

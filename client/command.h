@@ -1,0 +1,89 @@
+// What the sub-commands of `baton` share. Each has one file with one function, Add…Command, that
+// describes it to CLI11 and, if it is the one chosen, stores what is to be run.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "client/client.h"
+
+namespace baton {
+
+// A sub-command as it was parsed.
+struct Command {
+  absl::Status usage;  // kInvalidArgument: the flags do not go together
+  // Prints the result on stdout, or returns the error for main to print.
+  std::function<absl::Status()> run;
+};
+
+// REQUIRES (all): `chosen` outlives the parsing.
+void AddPredictCommand(CLI::App& app, Command* chosen);
+void AddStatusCommand(CLI::App& app, Command* chosen);
+void AddMetadataCommand(CLI::App& app, Command* chosen);
+void AddModelsCommand(CLI::App& app, Command* chosen);
+void AddBenchCommand(CLI::App& app, Command* chosen);
+
+// --server, --timeout, --protocol, --json.
+struct ServerOptions {
+  std::string server = "localhost:8500";
+  double timeout_s = 10;
+  std::string protocol_name = "tfs";
+  bool json = false;
+
+  Protocol protocol() const {
+    return protocol_name == "oip" ? Protocol::kOpenInference : Protocol::kTensorFlowServing;
+  }
+  std::chrono::nanoseconds timeout() const {
+    return std::chrono::nanoseconds(static_cast<int64_t>(timeout_s * 1e9));
+  }
+  absl::StatusOr<std::unique_ptr<Client>> Connect() const {
+    return Client::Create(server, {protocol(), timeout()});
+  }
+};
+void AddServerOptions(CLI::App& command, ServerOptions* options);
+
+// --model, --version, --label.
+enum class ModelOption { kRequired, kOptional };
+void AddModelOptions(CLI::App& command, ModelOption required, ModelRef* model);
+
+// --image, --idx, --index, --json-input, --input.
+struct InputOptions {
+  std::vector<std::string> images;  // [NAME=]FILE
+  std::string idx;
+  std::vector<int64_t> indices;
+  std::string json;                // text, a file's path, or "-"
+  std::vector<std::string> files;  // NAME=FILE
+
+  bool empty() const { return images.empty() && idx.empty() && json.empty() && files.empty(); }
+};
+void AddInputOptions(CLI::App& command, InputOptions* options);
+
+// Reads the inputs; asks `client` for the signature where it is needed to fit or convert them. An
+// idx file without indices gives its first image. kInvalidArgument if one input is given twice.
+absl::StatusOr<std::vector<NamedTensor>> ReadInputs(const InputOptions& options, Client& client,
+                                                    const ModelRef& model);
+
+// "a=b" as {"a", "b"}; kInvalidArgument unless there is a name and a value.
+absl::StatusOr<std::pair<std::string, std::string>> SplitAssignment(const std::string& text);
+
+// A check for CLI11 from a function from std::string to absl::Status.
+template <typename F>
+CLI::Validator FlagCheck(const F& check) {
+  return CLI::Validator([check](std::string& text) { return std::string(check(text).message()); },
+                        "");
+}
+
+// "7" or, at most `limit` characters, the nested values of a tensor: "[[0.5,1],[2,3]]", cut short
+// with "...".
+std::string ValuesToString(const TensorView& tensor, size_t limit);
+
+// Left-aligned columns, two spaces between them.
+std::string Columns(const std::vector<std::vector<std::string>>& rows);
+
+}  // namespace baton

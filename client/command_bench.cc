@@ -1,0 +1,275 @@
+// baton bench
+#include <unistd.h>
+
+#include <algorithm>
+#include <iostream>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "client/command.h"
+#include "client/fit_image.h"
+#include "client/idx_file.h"
+#include "client/interrupt.h"
+#include "client/load_report.h"
+#include "client/random_inputs.h"
+#include "engine/base/status.h"
+
+namespace baton {
+namespace {
+
+struct Options {
+  ServerOptions server;
+  ModelRef model;
+  InputOptions inputs;
+  std::vector<std::string> shapes;  // NAME=N,N,...
+  int64_t rows = 1;
+  int requests_kept = 16;
+  uint64_t seed = 1;
+
+  int concurrency = 8;
+  double rate = 0;
+  std::string arrivals = "poisson";
+  int max_in_flight = 10000;
+  double duration_s = 10;
+  int64_t max_requests = 0;
+  double warm_up_s = 1;
+  int connections = 1;
+  int threads = 1;
+  bool quiet = false;
+  bool fail_on_error = false;
+};
+
+std::chrono::nanoseconds FromSeconds(double seconds) {
+  return std::chrono::nanoseconds(static_cast<int64_t>(seconds * 1e9));
+}
+
+// From "NAME=N,N,...".
+absl::StatusOr<std::map<std::string, Shape>> ParseShapes(const std::vector<std::string>& flags) {
+  std::map<std::string, Shape> shapes;
+  for (const std::string& flag : flags) {
+    ASSIGN_OR_RETURN(const auto assignment, SplitAssignment(flag));
+    Shape& shape = shapes[assignment.first];
+    for (const absl::string_view part : absl::StrSplit(assignment.second, ',')) {
+      int64_t dim = 0;
+      if (!absl::SimpleAtoi(part, &dim) || dim < 0) {
+        return absl::InvalidArgumentError(absl::StrCat("\"", part, "\" is not a size"));
+      }
+      shape.push_back(dim);
+    }
+  }
+  return shapes;
+}
+
+// Requests of `rows` consecutive images each.
+absl::StatusOr<std::vector<std::vector<NamedTensor>>> InputsFromIdx(const Options& options,
+                                                                    const Signature& signature) {
+  ASSIGN_OR_RETURN(const IdxFile idx, IdxFile::Read(options.inputs.idx));
+  ASSIGN_OR_RETURN(const TensorInfo input, FindInput(signature, ""));
+  if (idx.size() < options.rows) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        idx.path(), " holds ", idx.size(), " images; --rows=", options.rows, " are wanted"));
+  }
+  const auto count = std::min<int64_t>(options.requests_kept, idx.size() / options.rows);
+  std::vector<std::vector<NamedTensor>> requests;
+  for (int64_t request = 0; request < count; ++request) {
+    std::vector<Image> images;
+    for (int64_t i = 0; i < options.rows; ++i) {
+      ASSIGN_OR_RETURN(Image image, idx.ImageAt(request * options.rows + i));
+      images.push_back(std::move(image));
+    }
+    ASSIGN_OR_RETURN(Tensor tensor, FitImages(images, input));
+    requests.push_back({{input.name, std::move(tensor)}});
+  }
+  return requests;
+}
+
+struct Load {
+  std::vector<std::vector<NamedTensor>> requests;
+  LoadSubject subject;
+};
+
+absl::StatusOr<Load> MakeLoad(const Options& options, Client& client) {
+  Load load;
+  std::string source;
+  const bool whole_idx = !options.inputs.idx.empty() && options.inputs.indices.empty();
+  if (!options.inputs.empty() && !whole_idx) {
+    ASSIGN_OR_RETURN(std::vector<NamedTensor> inputs,
+                     ReadInputs(options.inputs, client, options.model));
+    load.requests.push_back(std::move(inputs));
+    source = "one request as given";
+  } else {
+    ASSIGN_OR_RETURN(const Signature signature, client.Metadata(options.model));
+    if (whole_idx) {
+      ASSIGN_OR_RETURN(load.requests, InputsFromIdx(options, signature));
+      source = absl::StrCat(load.requests.size(), " requests of ", options.inputs.idx);
+    } else {
+      ASSIGN_OR_RETURN(const auto shapes, ParseShapes(options.shapes));
+      for (int i = 0; i < options.requests_kept; ++i) {
+        ASSIGN_OR_RETURN(
+            std::vector<NamedTensor> inputs,
+            RandomInputs(signature, options.rows, shapes, options.seed + static_cast<uint64_t>(i)));
+        load.requests.push_back(std::move(inputs));
+      }
+      source = absl::StrCat(options.requests_kept, " random requests of seed ", options.seed);
+    }
+  }
+  load.subject.model = options.model.name;
+  for (const NamedTensor& input : load.requests[0]) {
+    const Tensor& tensor = input.tensor;
+    absl::StrAppend(&load.subject.inputs, input.name, " ",
+                    TypeAndShape(tensor.type(), tensor.shape()), ", ");
+  }
+  load.subject.inputs += source;
+  // The first input's first dimension, where there is one, counts the rows.
+  const Shape& shape = load.requests[0].empty() ? Shape() : load.requests[0][0].tensor.shape();
+  if (!shape.empty()) load.subject.rows_per_request = shape[0];
+  return load;
+}
+
+LoadOptions ToLoadOptions(const Options& options) {
+  LoadOptions load;
+  load.server = options.server.server;
+  load.protocol = options.server.protocol();
+  load.threads = options.threads;
+  load.connections = std::max(options.connections, options.threads);
+  load.rate = options.rate;
+  load.concurrency = options.rate > 0 ? options.max_in_flight : options.concurrency;
+  load.arrivals = options.arrivals == "poisson" ? ArrivalKind::kPoisson : ArrivalKind::kConstant;
+  load.seed = options.seed;
+  load.warm_up = FromSeconds(options.warm_up_s);
+  load.duration = FromSeconds(options.duration_s);
+  load.max_requests = options.max_requests;
+  load.timeout = options.server.timeout();
+  return load;
+}
+
+// Shows a line a second on stderr until the load ends: on a terminal always the same line.
+void ShowProgress(LoadGenerator& generator, bool quiet) {
+  const bool terminal = isatty(STDERR_FILENO) != 0;
+  SteadyTime next = std::chrono::steady_clock::now();
+  do {
+    next += std::chrono::seconds(1);
+    if (generator.WaitUntil(next)) break;
+    if (quiet) continue;
+    const std::string line = LoadProgressLine(generator.TakeProgress());
+    std::cerr << (terminal ? "\r\033[K" + line : line + "\n") << std::flush;
+  } while (true);
+  if (terminal && !quiet) std::cerr << "\r\033[K" << std::flush;
+}
+
+absl::Status CheckUsage(const Options& options) {
+  RETURN_IF_ERROR(ToLoadOptions(options).Validate());
+  return ValidateModelRef(options.server.protocol(), options.model);
+}
+
+absl::Status Run(const Options& options) {
+  Interrupt interrupt;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, options.server.Connect());
+  ASSIGN_OR_RETURN(const Load load, MakeLoad(options, *client));
+  std::vector<EncodedRequest> requests;
+  for (const std::vector<NamedTensor>& inputs : load.requests) {
+    ASSIGN_OR_RETURN(EncodedRequest request,
+                     EncodePredict(client->protocol(), options.model, inputs));
+    requests.push_back(std::move(request));
+  }
+  const LoadOptions load_options = ToLoadOptions(options);
+  ASSIGN_OR_RETURN(const std::unique_ptr<LoadGenerator> generator,
+                   LoadGenerator::Create(load_options, std::move(requests)));
+  // Fails at once, and with the server's own words, where no request can succeed.
+  RETURN_IF_ERROR(client->Predict(options.model, load.requests[0]).status());
+  generator->Start();
+  interrupt.Start([&generator] { generator->Stop(); });
+  ShowProgress(*generator, options.quiet);
+  const LoadReport report = generator->Finish();
+  if (options.server.json) {
+    const nlohmann::json json = LoadReportJson(load.subject, load_options, report);
+    std::cout << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+  } else {
+    std::cout << LoadReportTable(load.subject, load_options, report);
+  }
+  const int64_t failures = report.stats.Failures();
+  if (options.fail_on_error && (failures > 0 || report.stats.steps_back > 0)) {
+    return absl::AbortedError(failures > 0 ? absl::StrCat(failures, " of ",
+                                                          failures + report.stats.Replies(),
+                                                          " requests failed (--fail-on-error)")
+                                           : "a version went back (--fail-on-error)");
+  }
+  return absl::OkStatus();
+}
+
+void AddLoadOptions(CLI::App& command, Options* options) {
+  auto* concurrency = command
+                          .add_option("--concurrency", options->concurrency,
+                                      "closed loop: requests always in flight")
+                          ->check(CLI::Range(1, 1000000).description(""));
+  auto* rate = command
+                   .add_option("--rate", options->rate,
+                               "open loop: requests per second, sent whether or not the earlier "
+                               "ones were answered; latency counts from the time each was due")
+                   ->check(CLI::Range(0.001, 1e7).description(""))
+                   ->excludes(concurrency)
+                   ->default_str("");
+  command.add_option("--arrivals", options->arrivals, "open loop: poisson or constant gaps")
+      ->check(CLI::IsMember({"poisson", "constant"}).description(""))
+      ->needs(rate);
+  command
+      .add_option("--max-in-flight", options->max_in_flight,
+                  "open loop: beyond this many, sending falls behind (still counted as latency)")
+      ->check(CLI::Range(1, 1000000).description(""))
+      ->needs(rate);
+  command
+      .add_option("--duration", options->duration_s,
+                  "seconds to measure; 0: until Ctrl-C, or --requests")
+      ->check(CLI::Range(0.0, 1e9).description(""));
+  command.add_option("--requests", options->max_requests, "stop after so many; 0: no limit")
+      ->check(CLI::NonNegativeNumber.description(""));
+  command.add_option("--warm-up", options->warm_up_s, "seconds before measuring")
+      ->check(CLI::Range(0.0, 1e9).description(""));
+  command.add_option("--connections", options->connections, "connections to spread requests over")
+      ->check(CLI::Range(1, 10000).description(""));
+  command
+      .add_option("--threads", options->threads,
+                  "client threads; one can send about 90,000 small requests per second")
+      ->check(CLI::Range(1, 1000).description(""));
+}
+
+}  // namespace
+
+void AddBenchCommand(CLI::App& app, Command* chosen) {
+  CLI::App* command = app.add_subcommand(
+      "bench", "measure latency and throughput under load, and watch versions change");
+  auto options = std::make_shared<Options>();
+  AddModelOptions(*command, ModelOption::kRequired, &options->model);
+  AddLoadOptions(*command, options.get());
+  AddInputOptions(*command, &options->inputs);
+  command->add_option("--rows", options->rows, "rows (a batch) in each random or --idx request")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31).description(""));
+  command
+      ->add_option("--shape", options->shapes,
+                   "NAME=N,N,... of a random input, where the model leaves sizes open; repeatable")
+      ->allow_extra_args(false)
+      ->check(FlagCheck([](const std::string& text) { return ParseShapes({text}).status(); }))
+      ->default_str("");
+  command->add_option("--distinct", options->requests_kept, "different requests to rotate through")
+      ->check(CLI::Range(1, 100000).description(""));
+  command->add_option("--seed", options->seed, "of random inputs and Poisson arrivals");
+  command->add_flag("--fail-on-error", options->fail_on_error,
+                    "exit 1 if a request failed or a version went back");
+  command->add_flag("--quiet", options->quiet, "no progress on stderr");
+  AddServerOptions(*command, &options->server);
+  command->footer(
+      "Without inputs, random ones are made from the model's metadata. Ctrl-C ends the load and\n"
+      "reports; once more ends the program. A version \"goes back\" when a request that was sent\n"
+      "after a reply of version N had come on the same connection is answered by an older one.\n"
+      "Examples:\n"
+      "  baton bench --model=mnist\n"
+      "  baton bench --model=mnist --concurrency=64 --connections=4 --threads=2 --rows=8\n"
+      "  baton bench --model=mnist --rate=5000 --duration=60 --json --quiet\n"
+      "  baton bench --model=mnist --idx=t10k-images-idx3-ubyte.gz --duration=0 --fail-on-error\n"
+      "  baton bench --model=detector --shape=image=1,3,480,640 --requests=200\n");
+  command->callback([chosen, options] {
+    *chosen = {CheckUsage(*options), [options] { return Run(*options); }};
+  });
+}
+
+}  // namespace baton
