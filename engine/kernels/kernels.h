@@ -19,6 +19,12 @@ BATON_KERNEL(MakeMatMul);
 bool IsDense(const Node& node, const Graph& graph);
 // activation.cc: float activations that oneDNN has, in any layout
 BATON_KERNEL(MakeActivation);
+// binary.cc: element-wise with two operands and broadcasting
+BATON_KERNEL(MakeBinary);
+// pool.cc
+BATON_KERNEL(MakePool);
+// softmax.cc
+BATON_KERNEL(MakeSoftmax);
 // shape.cc: views and shapes
 BATON_KERNEL(MakeShape);
 BATON_KERNEL(MakeReshape);
