@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cctype>
 #include <filesystem>
 
 #include "tests/repository/write_file.h"
@@ -131,13 +133,9 @@ INSTANTIATE_TEST_SUITE_P(
                   "dynamic_batching {\n  preferred_size: 4\n}",
                   {"config.pbtxt:2:", "preferred_size"}},
         // The parser points behind the value, so to the next line where it ends its own.
-        BadConfig{
-  "UnknownEnum", "input {
-      name : \"x\" data_type: FLOAT dims: 1
-}",
-                  {
-  "config.pbtxt:2:", "FLOAT", "data_type"}
-},
+        BadConfig{"UnknownEnum",
+                  "input {\n name: \"x\" data_type: FLOAT dims: 1\n}",
+                  {"config.pbtxt:2:", "FLOAT", "data_type"}},
         BadConfig{"WrongType", "max_batch_size: \"8\"", {"config.pbtxt:1:"}},
         BadConfig{"Unterminated", "input { name: \"x\"", {"config.pbtxt:1:"}},
         BadConfig{"TwoSchedulers",
@@ -173,8 +171,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"Precision",
                   "parameters { key: \"precision\" value { string_value: \"fp16\" } }",
                   {"parameters[precision]", "fp16", "bf16"}}),
-    [](const auto& info) {
-  return info.param.name; });
+    [](const auto& info) { return info.param.name; });
 
 struct IgnoredField {
   std::string field;
