@@ -31,7 +31,7 @@ struct QueueLimits {
   Duration default_timeout{0};  // for tasks without a deadline; 0: none
   bool refuse_hopeless = true;  // tasks that cannot be done before their deadline, as estimated
   int64_t best_rows = 1;        // a batch of more brings nothing; at most max_batch_rows
-  std::vector<int64_t> preferred_rows;  // with max_delay: sizes that need not wait; ascending
+  std::vector<int64_t> preferred_rows = {};  // with max_delay: sizes that need not wait; ascending
 };
 
 struct PendingTask {

@@ -36,7 +36,7 @@ struct LoadRequest {
   std::string directory;
   repository::ModelConfig config;
   // Shapes and sizes that the version being replaced runs.
-  std::map<ShapeKey, std::vector<int64_t>> sizes;
+  std::map<ShapeKey, std::vector<int64_t>> sizes = {};
 };
 
 struct LoadResult {

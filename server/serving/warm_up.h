@@ -35,7 +35,7 @@ struct WarmUpOptions {
   int parallel_threads = 1;     // > 1: also plans of so many threads, where they are faster
   double budget_seconds = 2;    // of measuring; sizes that do not fit in are left out
   // Shapes and sizes to have plans for in any case: what the version before this one runs.
-  std::map<ShapeKey, std::vector<int64_t>> sizes;
+  std::map<ShapeKey, std::vector<int64_t>> sizes = {};
 };
 
 struct WarmUpResult {

@@ -1,0 +1,269 @@
+#include "server/serving/batch_queue.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/fake_clock.h"
+
+namespace baton::serving {
+namespace {
+
+using ::baton::testing::FakeClock;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+std::shared_ptr<const PlanSet> AnyPlans() {
+  return std::make_shared<const PlanSet>(std::vector<PlanSet::Entry>{{1, nullptr, nullptr}});
+}
+
+const ShapeKey kSmall = {1, 4};
+const ShapeKey kLarge = {1, 8};
+
+class BatchQueueTest : public ::testing::Test {
+ protected:
+  BatchQueueTest() { costs_.Set(1, 0.010); }
+
+  // Made at first use, with limits_ as the test has set them.
+  BatchQueue& queue() {
+    if (queue_ == nullptr) {
+      queue_ = std::make_unique<BatchQueue>("model \"m\" version 1", limits_, clock_, costs_);
+      queue_->SetPlans(kSmall, AnyPlans());
+    }
+    return *queue_;
+  }
+  absl::StatusOr<bool> Submit(Task task, const ShapeKey& key = kSmall) {
+    return queue().Submit(task, key);
+  }
+  static Task TaskOf(int64_t rows, int priority = 0) {
+    Task task;
+    task.rows = rows;
+    task.priority = priority;
+    return task;
+  }
+  Task TaskFor(Duration left) {
+    Task task;
+    task.deadline = clock_.Now() + left;
+    return task;
+  }
+  std::vector<int64_t> TakeRows(int idle_workers = 0) {
+    std::vector<int64_t> rows;
+    for (const PendingTask& pending : queue().Take(idle_workers).tasks) {
+      rows.push_back(pending.task.rows);
+    }
+    return rows;
+  }
+
+  QueueLimits limits_;
+  FakeClock clock_;
+  CostCurve costs_;
+  std::unique_ptr<BatchQueue> queue_;
+};
+
+TEST_F(BatchQueueTest, TakesWholeTasksInOrderUpToTheBestBatch) {
+  limits_.max_batch_rows = limits_.best_rows = 8;
+  for (const int64_t rows : {3, 4, 2, 1}) ASSERT_TRUE(Submit(TaskOf(rows)).ok());
+  EXPECT_THAT(TakeRows(), ElementsAre(3, 4));
+  EXPECT_THAT(TakeRows(), ElementsAre(2, 1));
+  EXPECT_THAT(TakeRows(), IsEmpty());
+}
+
+TEST_F(BatchQueueTest, GivesATaskLargerThanABatchAlone) {
+  limits_.max_batch_rows = limits_.best_rows = 4;
+  for (const int64_t rows : {1, 100, 1}) ASSERT_TRUE(Submit(TaskOf(rows)).ok());
+  EXPECT_THAT(TakeRows(), ElementsAre(1));
+  EXPECT_THAT(TakeRows(), ElementsAre(100));
+  EXPECT_THAT(TakeRows(), ElementsAre(1));
+}
+
+TEST_F(BatchQueueTest, BatchesOnlyEqualShapesOldestFirst) {
+  limits_.max_batch_rows = limits_.best_rows = 8;
+  queue().SetPlans(kLarge, AnyPlans());
+  ASSERT_TRUE(Submit(TaskOf(1), kLarge).ok());
+  ASSERT_TRUE(Submit(TaskOf(2), kSmall).ok());
+  ASSERT_TRUE(Submit(TaskOf(3), kLarge).ok());
+  EXPECT_THAT(TakeRows(), ElementsAre(1, 3));
+  EXPECT_THAT(TakeRows(), ElementsAre(2));
+}
+
+TEST_F(BatchQueueTest, MoreUrgentTasksGoFirst) {
+  ASSERT_TRUE(Submit(TaskOf(1, 2)).ok());
+  ASSERT_TRUE(Submit(TaskOf(2, 1)).ok());
+  ASSERT_TRUE(Submit(TaskOf(3, 1)).ok());
+  EXPECT_THAT(TakeRows(), ElementsAre(2));
+  EXPECT_THAT(TakeRows(), ElementsAre(3));
+  EXPECT_THAT(TakeRows(), ElementsAre(1));
+}
+
+TEST_F(BatchQueueTest, RefusesAtOnceWhenItHoldsTooManyTasks) {
+  limits_.max_tasks = 2;
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  const absl::Status full = Submit(TaskOf(1)).status();
+  EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(full.message()), HasSubstr("2 requests"));
+  queue().Take(0);
+  EXPECT_TRUE(Submit(TaskOf(1)).ok());
+}
+
+TEST_F(BatchQueueTest, RefusesAtOnceWhenTooMuchWorkWaits) {
+  limits_.max_seconds = 0.05;  // a row is 10 ms
+  ASSERT_TRUE(Submit(TaskOf(4)).ok());
+  EXPECT_EQ(Submit(TaskOf(2)).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(Submit(TaskOf(1)).ok());
+}
+
+TEST_F(BatchQueueTest, TakesOneTaskHoweverLargeWhenEmpty) {
+  limits_.max_seconds = 0.05;
+  EXPECT_TRUE(Submit(TaskOf(1000)).ok());
+}
+
+TEST_F(BatchQueueTest, LeavesARefusedTaskUntouched) {
+  limits_.max_tasks = 1;
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  Task task = TaskOf(1);
+  task.inputs.resize(3);
+  EXPECT_FALSE(queue().Submit(task, kSmall).ok());
+  EXPECT_EQ(task.inputs.size(), 3U);
+}
+
+TEST_F(BatchQueueTest, RefusesATaskWhoseDeadlineCannotBeMet) {
+  EXPECT_EQ(Submit(TaskFor(seconds(0))).status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(Submit(TaskFor(milliseconds(2))).status().code(),
+            absl::StatusCode::kDeadlineExceeded);  // a row takes 10 ms
+  EXPECT_TRUE(Submit(TaskFor(milliseconds(12))).ok());
+}
+
+TEST_F(BatchQueueTest, DoesNotJudgeByEstimatesThatMeanLittle) {
+  limits_.refuse_hopeless = false;
+  EXPECT_TRUE(Submit(TaskFor(milliseconds(2))).ok());
+}
+
+TEST_F(BatchQueueTest, DropsWhatExpiredOrWasCancelledWhileItWaited) {
+  limits_.max_batch_rows = limits_.best_rows = 8;
+  Task cancelled = TaskOf(2);
+  cancelled.cancelled = std::make_shared<std::atomic<bool>>(false);
+  const auto flag = cancelled.cancelled;
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  ASSERT_TRUE(Submit(std::move(cancelled)).ok());
+  ASSERT_TRUE(Submit(TaskFor(milliseconds(50))).ok());
+  ASSERT_TRUE(Submit(TaskOf(4)).ok());
+  *flag = true;
+  clock_.Advance(milliseconds(51));
+  Batch batch = queue().Take(0);
+  EXPECT_EQ(batch.rows, 5);
+  ASSERT_EQ(batch.dropped.size(), 2U);
+  EXPECT_EQ(batch.dropped[0].second.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(batch.dropped[1].second.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(queue().depth(), 0);
+}
+
+TEST_F(BatchQueueTest, GivesTasksWithoutADeadlineTheDefaultTimeout) {
+  limits_.default_timeout = milliseconds(100);
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  clock_.Advance(milliseconds(101));
+  const Batch batch = queue().Take(0);
+  EXPECT_THAT(batch.tasks, IsEmpty());
+  ASSERT_EQ(batch.dropped.size(), 1U);
+  EXPECT_EQ(batch.dropped[0].second.code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(BatchQueueTest, WithADelayWaitsForCompanyUntilItsTime) {
+  limits_.max_batch_rows = 8;
+  limits_.max_delay = milliseconds(5);
+  const SteadyTime start = clock_.Now();
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  Batch batch = queue().Take(0);
+  EXPECT_THAT(batch.tasks, IsEmpty());
+  EXPECT_EQ(batch.ready_at, start + milliseconds(5));
+  clock_.Advance(milliseconds(4));
+  ASSERT_TRUE(Submit(TaskOf(2)).ok());
+  EXPECT_THAT(TakeRows(), IsEmpty());
+  clock_.Advance(milliseconds(1));
+  EXPECT_THAT(TakeRows(), ElementsAre(1, 2));
+}
+
+TEST_F(BatchQueueTest, WithADelayGoesAtOnceWhenFullPreferredOrClosed) {
+  limits_.max_batch_rows = 8;
+  limits_.max_delay = milliseconds(5);
+  limits_.preferred_rows = {4};
+  ASSERT_TRUE(Submit(TaskOf(3)).ok());
+  EXPECT_THAT(TakeRows(), IsEmpty());
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  EXPECT_THAT(TakeRows(), ElementsAre(3, 1));
+  ASSERT_TRUE(Submit(TaskOf(2)).ok());
+  EXPECT_THAT(TakeRows(), IsEmpty());
+  queue().Close();
+  EXPECT_THAT(TakeRows(), ElementsAre(2));
+}
+
+TEST_F(BatchQueueTest, SharesABatchWithIdleWorkersWhereThatIsFaster) {
+  limits_.max_batch_rows = limits_.best_rows = 8;
+  costs_.Set(8, 0.080);  // as dear as eight single rows
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  EXPECT_EQ(TakeRows(1).size(), 4U);
+  EXPECT_EQ(TakeRows(0).size(), 4U);
+}
+
+TEST_F(BatchQueueTest, KeepsABatchWholeWhereRowsAreNearlyFree) {
+  limits_.max_batch_rows = limits_.best_rows = 8;
+  costs_.Set(8, 0.011);
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  EXPECT_EQ(TakeRows(1).size(), 8U);
+}
+
+TEST_F(BatchQueueTest, ParksAShapeUntilItsPlansAreThereAndHoldsUpNobodyElse) {
+  EXPECT_TRUE(*Submit(TaskOf(1), kLarge));   // the first asks for plans
+  EXPECT_FALSE(*Submit(TaskOf(2), kLarge));  // the second does not
+  EXPECT_FALSE(*Submit(TaskOf(3), kSmall));
+  EXPECT_THAT(TakeRows(), ElementsAre(3));
+  EXPECT_THAT(TakeRows(), IsEmpty());
+  EXPECT_EQ(queue().depth(), 2);
+  EXPECT_TRUE(queue().SetPlans(kLarge, AnyPlans()));
+  EXPECT_THAT(TakeRows(), ElementsAre(1));
+}
+
+TEST_F(BatchQueueTest, GivesBackTheTasksOfAShapeThatCannotRunAndRefusesMore) {
+  EXPECT_TRUE(*Submit(TaskOf(1), kLarge));
+  EXPECT_EQ(queue().Reject(kLarge, absl::InvalidArgumentError("no such shape")).size(), 1U);
+  EXPECT_EQ(queue().depth(), 0);
+  EXPECT_EQ(Submit(TaskOf(1), kLarge).status().message(), "no such shape");
+}
+
+TEST_F(BatchQueueTest, AsksAgainForAShapeThatFailedForAnotherReason) {
+  EXPECT_TRUE(*Submit(TaskOf(1), kLarge));
+  EXPECT_EQ(queue().Reject(kLarge, absl::ResourceExhaustedError("memory")).size(), 1U);
+  EXPECT_TRUE(*Submit(TaskOf(1), kLarge));
+}
+
+TEST_F(BatchQueueTest, RemembersABoundedNumberOfShapes) {
+  for (int64_t columns = 0; columns < 500; ++columns) {
+    const ShapeKey key = {1, 1000 + columns};
+    ASSERT_TRUE(Submit(TaskOf(1), key).ok());
+    queue().SetPlans(key, AnyPlans());
+    ASSERT_EQ(TakeRows().size(), 1U);
+  }
+  EXPECT_LE(queue().Sizes().size(), BatchQueue::kMaxGroups);
+  EXPECT_EQ(queue().FindPlans({1, 1000}), nullptr);
+  EXPECT_NE(queue().FindPlans({1, 1499}), nullptr);
+}
+
+TEST_F(BatchQueueTest, AcceptsNothingOnceClosedAndFinishesWhatItHas) {
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  queue().Close();
+  EXPECT_EQ(Submit(TaskOf(1)).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(TakeRows().size(), 1U);
+}
+
+TEST_F(BatchQueueTest, AbortGivesBackEverything) {
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  ASSERT_TRUE(Submit(TaskOf(1), kLarge).ok());
+  EXPECT_EQ(queue().Abort().size(), 2U);
+  EXPECT_EQ(queue().depth(), 0);
+  EXPECT_EQ(Submit(TaskOf(1)).status().code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace baton::serving

@@ -1,0 +1,161 @@
+#include "server/serving/batch_runner.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <deque>
+
+#include "tests/serving/fake_engine.h"
+#include "tests/support/fake_clock.h"
+
+namespace baton::serving {
+namespace {
+
+using ::baton::testing::FakeClock;
+using ::baton::testing::FakeExecutor;
+using ::baton::testing::FakeModelOptions;
+using ::baton::testing::FakePlan;
+using ::baton::testing::ViewOf;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+class BatchRunnerTest : public ::testing::Test {
+ protected:
+  std::shared_ptr<const PlanSet> Plans(const std::vector<int64_t>& sizes, bool parallel = false) {
+    std::vector<PlanSet::Entry> entries;
+    for (const int64_t rows : sizes) {
+      const std::vector<Shape> shapes = {{rows, 4}};
+      entries.push_back({rows, std::make_shared<FakePlan>(model_, shapes, 1),
+                         parallel ? std::make_shared<FakePlan>(model_, shapes, 2) : nullptr});
+    }
+    return std::make_shared<const PlanSet>(std::move(entries));
+  }
+
+  // Adds a task of `rows` rows; the first value of row r is first + r.
+  void Add(float first, int64_t rows) {
+    const size_t index = answers_.size();
+    answers_.emplace_back();
+    statuses_.emplace_back(absl::UnknownError("not done"));
+    auto& data = inputs_.emplace_back();
+    for (int64_t row = 0; row < rows; ++row) {
+      data.insert(data.end(), {first + static_cast<float>(row), 0, 0, 0});
+    }
+    PendingTask pending;
+    pending.task.rows = rows;
+    pending.task.inputs = {ViewOf(data)};
+    pending.submitted = clock_.Now();
+    pending.task.done = [this, index](const absl::Status& status,
+                                      absl::Span<const TensorView> outputs, const PhaseTimes&) {
+      ++done_;
+      statuses_[index] = status;
+      if (outputs.empty()) return;
+      for (int64_t row = 0; row < outputs[0].shape[0]; ++row) {
+        answers_[index].push_back(outputs[0].values<float>()[static_cast<size_t>(row * 4)]);
+      }
+    };
+    batch_.rows += rows;
+    batch_.tasks.push_back(std::move(pending));
+  }
+
+  BatchRun Run(bool parallel = false) {
+    batch_.taken = clock_.Now();
+    return RunBatch(batch_, parallel, executor_, clock_,
+                    [this](const PhaseTimes&) { ++recorded_; });
+  }
+  std::vector<int64_t> RowsRun() const {
+    std::vector<int64_t> rows;
+    for (const FakeExecutor::Call& call : executor_.calls) rows.push_back(call.rows);
+    return rows;
+  }
+
+  FakeModelOptions model_{.scale = 10, .offset = 1};
+  FakeClock clock_;
+  FakeExecutor executor_;
+  Batch batch_;
+  std::deque<std::vector<float>> inputs_;
+  std::deque<std::vector<float>> answers_;
+  std::deque<absl::Status> statuses_;
+  int done_ = 0;
+  int recorded_ = 0;
+};
+
+TEST_F(BatchRunnerTest, ReadsASingleTaskWhereItIs) {
+  batch_.plans = Plans({1, 2});
+  Add(3, 2);
+  EXPECT_TRUE(Run().status.ok());
+  EXPECT_THAT(answers_[0], ElementsAre(31, 41));
+  ASSERT_EQ(executor_.calls.size(), 1U);
+  EXPECT_EQ(executor_.calls[0].input, inputs_[0].data());
+}
+
+TEST_F(BatchRunnerTest, GathersWhatIsNotAligned) {
+  batch_.plans = Plans({1});
+  Add(3, 1);
+  std::vector<char> bytes(17);
+  std::memcpy(bytes.data() + 1, inputs_[0].data(), 16);
+  batch_.tasks[0].task.inputs[0].data = bytes.data() + 1;
+  EXPECT_TRUE(Run().status.ok());
+  EXPECT_THAT(answers_[0], ElementsAre(31));
+}
+
+TEST_F(BatchRunnerTest, GivesEveryTaskItsOwnRows) {
+  batch_.plans = Plans({1, 6});
+  Add(0, 1);
+  Add(100, 3);
+  Add(200, 2);
+  EXPECT_TRUE(Run().status.ok());
+  EXPECT_THAT(answers_[0], ElementsAre(1));
+  EXPECT_THAT(answers_[1], ElementsAre(1001, 1011, 1021));
+  EXPECT_THAT(answers_[2], ElementsAre(2001, 2011));
+  EXPECT_THAT(RowsRun(), ElementsAre(6));
+  EXPECT_EQ(done_, 3);
+  EXPECT_EQ(recorded_, 3);
+}
+
+TEST_F(BatchRunnerTest, RunsInPiecesWhereNoPlanHasTheSize) {
+  batch_.plans = Plans({1, 2, 4});
+  Add(0, 3);
+  Add(100, 4);
+  EXPECT_TRUE(Run().status.ok());
+  EXPECT_THAT(RowsRun(), ElementsAre(4, 2, 1));
+  EXPECT_THAT(answers_[0], ElementsAre(1, 11, 21));
+  EXPECT_THAT(answers_[1], ElementsAre(1001, 1011, 1021, 1031));
+}
+
+TEST_F(BatchRunnerTest, PutsTheRowsOfALargeTaskTogether) {
+  batch_.plans = Plans({1, 4});
+  Add(0, 9);
+  EXPECT_TRUE(Run().status.ok());
+  EXPECT_THAT(RowsRun(), ElementsAre(4, 4, 1));
+  EXPECT_THAT(answers_[0], ElementsAre(1, 11, 21, 31, 41, 51, 61, 71, 81));
+}
+
+TEST_F(BatchRunnerTest, OneTasksBadDataIsNoOtherTasksError) {
+  model_.reject_value = 100;
+  batch_.plans = Plans({1, 3});
+  Add(0, 1);
+  Add(100, 1);
+  Add(200, 1);
+  EXPECT_FALSE(Run().status.ok());
+  EXPECT_TRUE(statuses_[0].ok());
+  EXPECT_EQ(statuses_[1].code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(statuses_[2].ok());
+  EXPECT_THAT(answers_[0], ElementsAre(1));
+  EXPECT_THAT(answers_[1], IsEmpty());
+  EXPECT_THAT(answers_[2], ElementsAre(2001));
+  EXPECT_EQ(done_, 3);
+}
+
+TEST_F(BatchRunnerTest, UsesAllCoresOnlyWhenTold) {
+  batch_.plans = Plans({1}, /*parallel=*/true);
+  Add(0, 1);
+  Run();
+  Run(/*parallel=*/true);
+  ASSERT_EQ(executor_.calls.size(), 2U);
+  EXPECT_EQ(executor_.calls[0].threads, 1);
+  EXPECT_EQ(executor_.calls[1].threads, 2);
+}
+
+}  // namespace
+}  // namespace baton::serving

@@ -1,0 +1,31 @@
+// A servable that answers nothing: for tests that only look at who it is.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "server/serving/servable.h"
+
+namespace baton::testing {
+
+class FakeServable final : public serving::Servable {
+ public:
+  FakeServable(std::string model, int64_t version) : model_(std::move(model)), version_(version) {}
+  const std::string& model() const override { return model_; }
+  int64_t version() const override { return version_; }
+  const engine::Signature& signature() const override { return signature_; }
+  int64_t max_batch_size() const override { return 0; }
+  serving::VersionMetrics& metrics() override {
+    BATON_CHECK_MSG(false, "a fake servable has no metrics");
+    __builtin_unreachable();
+  }
+  absl::Status Submit(serving::Task) override { return absl::UnavailableError("a fake"); }
+
+ private:
+  const std::string model_;
+  const int64_t version_;
+  const engine::Signature signature_;
+};
+
+}  // namespace baton::testing

@@ -1,0 +1,219 @@
+#include "server/serving/model_servable.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <thread>
+
+#include "tests/serving/fake_engine.h"
+#include "tests/support/fake_clock.h"
+
+namespace baton::serving {
+namespace {
+
+using ::baton::testing::FakeClock;
+using ::baton::testing::FakeExecutor;
+using ::baton::testing::FakeModel;
+using ::baton::testing::FakeModelOptions;
+using ::baton::testing::ViewOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// What became of one task.
+struct Answer {
+  int done = 0;
+  absl::Status status;
+  std::vector<float> values;
+  std::thread::id thread;
+};
+
+// Everything on the test's own thread: the pool has no workers, and the compiler is stopped, so
+// that what is posted to it runs at once.
+class ModelServableTest : public ::testing::Test {
+ protected:
+  ModelServableTest() { compiler_.Stop(); }
+
+  void Make(const FakeModelOptions& model = {.scale = 2, .offset = 1}) {
+    WarmUpOptions options{.max_batch_rows = limits_.max_batch_rows};
+    fake_ = std::make_shared<const FakeModel>(model);
+    auto warm = WarmUp(*fake_, {}, options, executor_, clock_);
+    ASSERT_TRUE(warm.ok()) << warm.status();
+    warm->costs = {{1, cost_seconds_}};
+    warm->best_rows = warm->batched ? limits_.max_batch_rows : 1;
+    executor_.calls.clear();
+    servable_ = std::make_shared<ModelServable>("m", 1, fake_, *std::move(warm), limits_, options_,
+                                                context_);
+  }
+
+  absl::Status Submit(const std::vector<float>& values, int64_t columns = 4,
+                      Executor* own = nullptr) {
+    Answer& answer = answers_.emplace_back();
+    Task task;
+    const auto& kept = inputs_.emplace_back(values);
+    task.inputs = {ViewOf(kept, columns)};
+    task.rows = servable_->max_batch_size() > 0 ? task.inputs[0].shape[0] : 1;
+    task.executor = own;
+    task.done = [&answer](const absl::Status& status, absl::Span<const TensorView> outputs,
+                          const PhaseTimes&) {
+      ++answer.done;
+      answer.status = status;
+      answer.thread = std::this_thread::get_id();
+      for (const TensorView& output : outputs) {
+        for (const float value : output.values<float>()) answer.values.push_back(value);
+      }
+    };
+    return servable_->Submit(std::move(task));
+  }
+  void RunAll() {
+    while (scheduler_.RunOne(executor_)) {
+    }
+  }
+  std::vector<int64_t> RowsRun() const {
+    std::vector<int64_t> rows;
+    for (const FakeExecutor::Call& call : executor_.calls) rows.push_back(call.rows);
+    return rows;
+  }
+
+  FakeClock clock_;
+  Registry registry_;
+  Metrics metrics_{registry_};
+  Scheduler scheduler_{0, [] { return std::make_unique<FakeExecutor>(); }, clock_};
+  BackgroundThread compiler_{"compiler", 0};
+  const ServableContext context_{scheduler_, compiler_, metrics_, clock_};
+  QueueLimits limits_{.max_batch_rows = 8};
+  ServableOptions options_{.max_request_rows = 16};
+  double cost_seconds_ = 1e-3;
+  FakeExecutor executor_;
+  std::shared_ptr<const FakeModel> fake_;
+  std::shared_ptr<ModelServable> servable_;
+  std::deque<std::vector<float>> inputs_;
+  std::deque<Answer> answers_;
+};
+
+TEST_F(ModelServableTest, BatchesRequestsAndGivesEachItsRows) {
+  Make();
+  ASSERT_TRUE(Submit({1, 2, 3, 4}).ok());
+  ASSERT_TRUE(Submit({5, 6, 7, 8}).ok());
+  EXPECT_EQ(answers_[0].done, 0);
+  RunAll();
+  EXPECT_THAT(answers_[0].values, ElementsAre(3, 5, 7, 9));
+  EXPECT_THAT(answers_[1].values, ElementsAre(11, 13, 15, 17));
+  EXPECT_EQ(RowsRun(), std::vector<int64_t>{2});
+}
+
+TEST_F(ModelServableTest, RunsASizeInPiecesOnceAndThenWithItsOwnPlan) {
+  Make();
+  const int plans = fake_->plans_made();
+  ASSERT_TRUE(Submit(std::vector<float>(12, 1)).ok());
+  RunAll();
+  EXPECT_THAT(RowsRun(), ElementsAre(2, 1));
+  ASSERT_TRUE(Submit(std::vector<float>(12, 1)).ok());
+  RunAll();
+  EXPECT_THAT(RowsRun(), ElementsAre(2, 1, 3));
+  EXPECT_EQ(fake_->plans_made(), plans + 1);
+}
+
+TEST_F(ModelServableTest, RunsRequestsLargerThanABatchInPieces) {
+  Make();
+  ASSERT_TRUE(Submit(std::vector<float>(64, 1)).ok());
+  RunAll();
+  EXPECT_THAT(RowsRun(), ElementsAre(8, 8));
+  EXPECT_EQ(answers_[0].values.size(), 64U);
+}
+
+TEST_F(ModelServableTest, RefusesMoreRowsThanAllowedAndNamesTheLimit) {
+  Make();
+  const absl::Status status = Submit(std::vector<float>(17 * 4, 1));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("17 rows, at most 16"));
+  EXPECT_EQ(Submit({}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(answers_[0].done + answers_[1].done, 0);
+}
+
+TEST_F(ModelServableTest, CompilesANewShapeOffTheRequestPathAndThenRunsIt) {
+  Make({.scale = 2, .offset = 1, .free_columns = true});
+  const int plans = fake_->plans_made();
+  ASSERT_TRUE(Submit({1, 2, 3}, 3).ok());
+  RunAll();
+  EXPECT_THAT(answers_[0].values, ElementsAre(3, 5, 7));
+  EXPECT_EQ(fake_->plans_made(), plans + 1);
+  ASSERT_TRUE(Submit({1, 2, 3}, 3).ok());
+  EXPECT_EQ(fake_->plans_made(), plans + 1);
+}
+
+TEST_F(ModelServableTest, AnswersAShapeThatCannotBeCompiled) {
+  Make({.free_columns = true, .reject_columns = 5});
+  ASSERT_TRUE(Submit({1, 2, 3, 4, 5}, 5).ok());
+  EXPECT_EQ(answers_[0].done, 1);
+  EXPECT_EQ(answers_[0].status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Submit({1, 2, 3, 4, 5}, 5).code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(ModelServableTest, RunsCheapRequestsOnTheSubmittersThread) {
+  options_.max_inline_seconds = 20e-6;
+  cost_seconds_ = 5e-6;
+  Make();
+  FakeExecutor own;
+  ASSERT_TRUE(Submit({1, 2, 3, 4}, 4, &own).ok());
+  EXPECT_EQ(answers_[0].done, 1);
+  EXPECT_THAT(answers_[0].values, ElementsAre(3, 5, 7, 9));
+  EXPECT_EQ(own.calls.size(), 1U);
+  ASSERT_TRUE(Submit(std::vector<float>(8 * 4, 1), 4, &own).ok());  // 8 rows: 40 µs
+  EXPECT_EQ(answers_[1].done, 0);
+}
+
+TEST_F(ModelServableTest, RunsDearRequestsOnWorkersOnly) {
+  options_.max_inline_seconds = 20e-6;
+  cost_seconds_ = 50e-6;
+  Make();
+  FakeExecutor own;
+  ASSERT_TRUE(Submit({1, 2, 3, 4}, 4, &own).ok());
+  EXPECT_EQ(answers_[0].done, 0);
+  RunAll();
+  EXPECT_EQ(answers_[0].done, 1);
+  EXPECT_TRUE(own.calls.empty());
+}
+
+TEST_F(ModelServableTest, TakesShapesAsTheyAreWhereRowsAreNotIndependent) {
+  Make({.mixes_rows = true});
+  EXPECT_EQ(servable_->max_batch_size(), 0);
+  ASSERT_TRUE(Submit(std::vector<float>(8, 1)).ok());
+  ASSERT_TRUE(Submit(std::vector<float>(8, 2)).ok());
+  RunAll();
+  EXPECT_THAT(RowsRun(), ElementsAre(2, 2));
+  EXPECT_THAT(answers_[0].values, ElementsAre(2, 2, 2, 2, 2, 2, 2, 2));
+}
+
+TEST_F(ModelServableTest, AcceptsRequestsUntilTheLastHolderLetsGo) {
+  Make();
+  std::shared_ptr<Servable> registry_holds = servable_->Handle();
+  std::shared_ptr<Servable> request_holds = registry_holds;
+  registry_holds.reset();
+  EXPECT_TRUE(Submit({1, 2, 3, 4}).ok());
+  request_holds.reset();
+  EXPECT_EQ(Submit({1, 2, 3, 4}).code(), absl::StatusCode::kUnavailable);
+  RunAll();
+  EXPECT_EQ(answers_[0].done, 1);
+  EXPECT_TRUE(answers_[0].status.ok());
+}
+
+TEST_F(ModelServableTest, AbortAnswersWhatWaits) {
+  Make();
+  ASSERT_TRUE(Submit({1, 2, 3, 4}).ok());
+  servable_->Abort();
+  EXPECT_EQ(answers_[0].status.code(), absl::StatusCode::kUnavailable);
+  RunAll();
+  EXPECT_EQ(answers_[0].done, 1);
+}
+
+TEST_F(ModelServableTest, CountsItsQueue) {
+  Make();
+  ASSERT_TRUE(Submit({1, 2, 3, 4}).ok());
+  EXPECT_THAT(metrics_.Render(), HasSubstr("baton_queue_depth{model=\"m\",version=\"1\"} 1"));
+  RunAll();
+  EXPECT_THAT(metrics_.Render(), HasSubstr("baton_queue_depth{model=\"m\",version=\"1\"} 0"));
+}
+
+}  // namespace
+}  // namespace baton::serving

@@ -1,0 +1,183 @@
+#include "server/serving/scheduler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <deque>
+#include <functional>
+
+#include "tests/serving/fake_engine.h"
+#include "tests/support/fake_clock.h"
+
+namespace baton::serving {
+namespace {
+
+using ::baton::testing::FakeClock;
+using ::baton::testing::FakeExecutor;
+using std::chrono::milliseconds;
+using ::testing::ElementsAre;
+
+// A source of batches that hold nothing but their number.
+class FakeSource final : public WorkSource {
+ public:
+  explicit FakeSource(std::function<void(bool alone)> on_run) : on_run_(std::move(on_run)) {}
+
+  void Add(int batches, SteadyTime ready_at = {}) {
+    MutexLock lock(mu_);
+    for (int i = 0; i < batches; ++i) ready_at_.push_back(ready_at);
+  }
+  void set_clock(const Clock* clock) { clock_ = clock; }
+
+  Batch Take(int idle_workers) override {
+    MutexLock lock(mu_);
+    idle_seen_ = idle_workers;
+    Batch batch;
+    const SteadyTime now = clock_ == nullptr ? SteadyTime::max() : clock_->Now();
+    if (!ready_at_.empty() && ready_at_.front() <= now) {
+      ready_at_.pop_front();
+      batch.tasks.resize(1);
+    }
+    if (!ready_at_.empty()) batch.ready_at = ready_at_.front();
+    return batch;
+  }
+  void Run(Batch, bool alone, Executor&) override { on_run_(alone); }
+
+ private:
+  const std::function<void(bool)> on_run_;
+  const Clock* clock_ = nullptr;
+  Mutex mu_;
+  std::deque<SteadyTime> ready_at_ ABSL_GUARDED_BY(mu_);
+  int idle_seen_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+std::unique_ptr<Executor> NewFakeExecutor() { return std::make_unique<FakeExecutor>(); }
+
+class SchedulerTest : public ::testing::Test {
+ protected:
+  // A source whose batches take `cost` each.
+  std::shared_ptr<FakeSource> Source(char name, Duration cost) {
+    auto source = std::make_shared<FakeSource>([this, name, cost](bool alone) {
+      ran_.push_back(name);
+      alone_.push_back(alone);
+      clock_.Advance(cost);
+    });
+    source->set_clock(&clock_);
+    return source;
+  }
+
+  FakeClock clock_;
+  FakeExecutor executor_;
+  Scheduler scheduler_{0, NewFakeExecutor, clock_};
+  std::string ran_;
+  std::vector<bool> alone_;
+};
+
+TEST_F(SchedulerTest, RunsEverythingAndThenLetsGo) {
+  auto source = Source('a', milliseconds(1));
+  source->Add(3);
+  scheduler_.Wake(source);
+  while (scheduler_.RunOne(executor_)) {
+  }
+  EXPECT_EQ(ran_, "aaa");
+  EXPECT_EQ(source.use_count(), 1);
+}
+
+TEST_F(SchedulerTest, SharesTimeBetweenSourcesWhateverTheirBatchesCost) {
+  auto slow = Source('S', milliseconds(30));
+  auto fast = Source('f', milliseconds(10));
+  slow->Add(100);
+  fast->Add(100);
+  scheduler_.Wake(slow);
+  scheduler_.Wake(fast);
+  for (int i = 0; i < 40; ++i) ASSERT_TRUE(scheduler_.RunOne(executor_));
+  EXPECT_NEAR(static_cast<double>(std::count(ran_.begin(), ran_.end(), 'f')), 30, 2);
+}
+
+TEST_F(SchedulerTest, GivesNoCreditForTimeSpentIdle) {
+  auto old = Source('o', milliseconds(10));
+  auto newcomer = Source('n', milliseconds(10));
+  old->Add(100);
+  scheduler_.Wake(old);
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(scheduler_.RunOne(executor_));
+  ran_.clear();
+  newcomer->Add(100);
+  scheduler_.Wake(newcomer);
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(scheduler_.RunOne(executor_));
+  EXPECT_NEAR(static_cast<double>(std::count(ran_.begin(), ran_.end(), 'n')), 5, 1);
+}
+
+TEST_F(SchedulerTest, ABatchIsAloneOnlyWhenNothingElseWaits) {
+  auto source = Source('a', milliseconds(1));
+  source->Add(2);
+  scheduler_.Wake(source);
+  ASSERT_TRUE(scheduler_.RunOne(executor_));
+  ASSERT_TRUE(scheduler_.RunOne(executor_));
+  EXPECT_THAT(alone_, ElementsAre(false, true));
+}
+
+TEST_F(SchedulerTest, ComesBackToADelayedSourceWhenItsTimeHasCome) {
+  auto delayed = Source('d', milliseconds(1));
+  auto other = Source('o', milliseconds(1));
+  delayed->Add(1, clock_.Now() + milliseconds(10));
+  scheduler_.Wake(delayed);
+  EXPECT_FALSE(scheduler_.RunOne(executor_));
+  other->Add(1);
+  scheduler_.Wake(other);
+  EXPECT_TRUE(scheduler_.RunOne(executor_));
+  EXPECT_FALSE(scheduler_.RunOne(executor_));
+  clock_.Advance(milliseconds(10));
+  EXPECT_TRUE(scheduler_.RunOne(executor_));
+  EXPECT_EQ(ran_, "od");
+}
+
+TEST(SchedulerThreads, RunEveryBatchOnceAndStopWhenAllIsDone) {
+  constexpr int kSources = 5, kSubmitters = 4, kRounds = 500;
+  std::atomic<int> ran{0};
+  std::vector<std::shared_ptr<FakeSource>> sources;
+  for (int i = 0; i < kSources; ++i) {
+    sources.push_back(std::make_shared<FakeSource>([&](bool) { ++ran; }));
+  }
+  Scheduler scheduler(3, NewFakeExecutor, RealClock::Get());
+  scheduler.Start();
+  std::vector<std::thread> submitters;
+  for (int t = 0; t < kSubmitters; ++t) {
+    submitters.emplace_back([&] {
+      for (int i = 0; i < kRounds; ++i) {
+        auto& source = sources[static_cast<size_t>(i % kSources)];
+        source->Add(1);
+        scheduler.Wake(source);
+      }
+    });
+  }
+  for (std::thread& submitter : submitters) submitter.join();
+  scheduler.Stop();
+  EXPECT_EQ(ran, kSubmitters * kRounds);
+  for (const auto& source : sources) EXPECT_EQ(source.use_count(), 1);
+}
+
+TEST(SchedulerThreads, ALongBatchDoesNotHoldUpTheOtherWorkers) {
+  Mutex mu;
+  CondVar changed;
+  int quick_done = 0;
+  auto slow = std::make_shared<FakeSource>([&](bool) {
+    MutexLock lock(mu);
+    while (quick_done < 10) changed.Wait(mu);  // for ever, if the quick ones had to wait
+  });
+  auto quick = std::make_shared<FakeSource>([&](bool) {
+    MutexLock lock(mu);
+    ++quick_done;
+    changed.SignalAll();
+  });
+  Scheduler scheduler(2, NewFakeExecutor, RealClock::Get());
+  scheduler.Start();
+  slow->Add(1);
+  scheduler.Wake(slow);
+  quick->Add(10);
+  scheduler.Wake(quick);
+  scheduler.Stop();
+  EXPECT_EQ(quick_done, 10);
+}
+
+}  // namespace
+}  // namespace baton::serving

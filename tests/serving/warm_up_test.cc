@@ -1,0 +1,128 @@
+#include "server/serving/warm_up.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/serving/fake_engine.h"
+#include "tests/support/fake_clock.h"
+
+namespace baton::serving {
+namespace {
+
+using ::baton::testing::FakeClock;
+using ::baton::testing::FakeExecutor;
+using ::baton::testing::FakeModel;
+using ::baton::testing::FakePlan;
+using std::chrono::microseconds;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+const ShapeKey kRow = {1, 4};
+
+class WarmUpTest : public ::testing::Test {
+ protected:
+  // Seconds of a run: fixed plus per row, divided among the plan's threads.
+  void SetCost(microseconds fixed, microseconds per_row) {
+    executor_.on_run = [=, this](const FakePlan& plan) {
+      clock_.Advance((fixed + per_row * plan.input_shapes()[0][0]) / plan.threads());
+    };
+  }
+  WarmUpResult Run(const FakeModel& model) {
+    auto result = WarmUp(model, samples_, options_, executor_, clock_);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.ok() ? *std::move(result) : WarmUpResult{};
+  }
+  static std::vector<int64_t> Sizes(const WarmUpResult& result, const ShapeKey& key) {
+    std::vector<int64_t> sizes;
+    const auto found = result.plans.find(key);
+    if (found == result.plans.end()) return sizes;
+    for (const PlanSet::Entry& entry : found->second->entries()) sizes.push_back(entry.rows);
+    return sizes;
+  }
+
+  WarmUpOptions options_{.max_batch_rows = 16};
+  std::vector<engine::GoldenSample> samples_;
+  FakeClock clock_;
+  FakeExecutor executor_;
+};
+
+TEST_F(WarmUpTest, CompilesPowersOfTwoWhileRowsGetCheaper) {
+  SetCost(microseconds(100), microseconds(1));
+  const WarmUpResult result = Run(FakeModel());
+  EXPECT_TRUE(result.batched);
+  EXPECT_THAT(Sizes(result, kRow), ElementsAre(1, 2, 4, 8, 16));
+  EXPECT_EQ(result.best_rows, 16);
+  EXPECT_EQ(result.largest_rows, 16);
+  EXPECT_THAT(result.costs, Contains(std::pair<int64_t, double>(8, 108e-6)));
+}
+
+TEST_F(WarmUpTest, StopsWhereALargerBatchBringsNothing) {
+  SetCost(microseconds(0), microseconds(1000));
+  const WarmUpResult result = Run(FakeModel());
+  EXPECT_TRUE(result.batched);
+  EXPECT_EQ(result.best_rows, 1);
+  EXPECT_THAT(Sizes(result, kRow), ElementsAre(1, 2, 4));
+}
+
+TEST_F(WarmUpTest, DoesNotBatchAModelWhoseRowsDependOnEachOther) {
+  const WarmUpResult result = Run(FakeModel({.mixes_rows = true}));
+  EXPECT_FALSE(result.batched);
+  EXPECT_EQ(result.best_rows, 1);
+  EXPECT_THAT(Sizes(result, {2, 1, 4}), ElementsAre(1));  // the whole shape [1,4] as it is
+}
+
+TEST_F(WarmUpTest, DoesNotBatchAFixedFirstDimension) {
+  const WarmUpResult result = Run(FakeModel({.fixed_batch = true}));
+  EXPECT_FALSE(result.batched);
+  EXPECT_THAT(Sizes(result, {2, 1, 4}), ElementsAre(1));
+}
+
+TEST_F(WarmUpTest, DoesNotBatchWhenToldNotTo) {
+  options_.batching = false;
+  EXPECT_FALSE(Run(FakeModel()).batched);
+}
+
+TEST_F(WarmUpTest, KeepsParallelPlansOnlyWhereTheyAreFaster) {
+  options_.parallel_threads = 2;
+  SetCost(microseconds(100), microseconds(100));
+  const WarmUpResult faster = Run(FakeModel());
+  EXPECT_TRUE(faster.parallel);
+  EXPECT_NE(faster.plans.at(kRow)->Find(1)->parallel, nullptr);
+
+  executor_.on_run = [this](const FakePlan&) { clock_.Advance(microseconds(100)); };
+  const WarmUpResult no_faster = Run(FakeModel());
+  EXPECT_FALSE(no_faster.parallel);
+  EXPECT_EQ(no_faster.plans.at(kRow)->Find(1)->parallel, nullptr);
+}
+
+TEST_F(WarmUpTest, HasPlansForWhatTheVersionBeforeRuns) {
+  SetCost(microseconds(0), microseconds(1000));
+  options_.sizes = {{kRow, {1, 7}}, {{3, 1, 1, 1}, {1}}};  // the second does not fit any more
+  const WarmUpResult result = Run(FakeModel());
+  EXPECT_THAT(Sizes(result, kRow), ElementsAre(1, 2, 4, 7));
+  EXPECT_THAT(Sizes(result, {3, 1, 1, 1}), IsEmpty());
+}
+
+TEST_F(WarmUpTest, TakesShapesFromSamplesWhereTheModelLeavesThemOpen) {
+  samples_.push_back({"a", {Tensor(DataType::kFloat, {1, 9})}, {}});
+  const WarmUpResult result = Run(FakeModel({.free_columns = true}));
+  EXPECT_TRUE(result.batched);
+  EXPECT_THAT(Sizes(result, {1, 9}), Contains(1));
+}
+
+TEST_F(WarmUpTest, FindsOutAboutRowsEvenWithoutKnowingAnyShape) {
+  const WarmUpResult independent = Run(FakeModel({.free_columns = true, .reject_columns = 16}));
+  EXPECT_TRUE(independent.batched);
+  EXPECT_THAT(independent.plans, IsEmpty());
+  EXPECT_FALSE(Run(FakeModel({.mixes_rows = true, .free_columns = true})).batched);
+}
+
+TEST_F(WarmUpTest, AShapeOfTheSignatureThatCannotBeCompiledIsAnError) {
+  const FakeModel model({.fixed_batch = true, .reject_columns = 4});
+  EXPECT_EQ(WarmUp(model, samples_, options_, executor_, clock_).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace baton::serving
