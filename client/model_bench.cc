@@ -181,7 +181,7 @@ void PrintHeader(const Options& options) {
 void PrintRow(const Result& result) {
   const LatencyHistogram& latency = result.latency;
   std::cout << absl::StreamFormat(
-                   "%6d %12.1f %10.4f %10.4f %10.4f %10.4f %9.1f %9.1f\n", result.batch,
+                   "%6d %12.1f %10.4g %10.4g %10.4g %10.4g %9.1f %9.1f\n", result.batch,
                    ItemsPerSecond(result), Milliseconds(latency.MinNs()),
                    Milliseconds(latency.PercentileNs(50)), Milliseconds(latency.PercentileNs(90)),
                    Milliseconds(latency.PercentileNs(99)), result.peak_rss_mb, result.load_ms)

@@ -48,7 +48,7 @@ class SwapTest : public ::testing::Test {
     const ProgramResult result =
         RunProgram("baton-model", {"publish", scratch_ / "model.onnx", repository_ / kModel,
                                    "--samples=random", absl::StrCat("--version=", version)});
-    ASSERT_EQ(result.exit_code, 0) << result.output;
+    ASSERT_EQ(result.exit_code, 0) << result.errors;
   }
 
   // As cp or rsync do: no manifest; the directory appears whole, holding `onnx`.
@@ -64,7 +64,7 @@ class SwapTest : public ::testing::Test {
     const ProgramResult result =
         RunProgram("baton-model", {"publish", scratch_ / "model.onnx", scratch_ / "staged",
                                    "--samples=random", absl::StrCat("--version=", version)});
-    ASSERT_EQ(result.exit_code, 0) << result.output;
+    ASSERT_EQ(result.exit_code, 0) << result.errors;
     const fs::path directory = fs::path(scratch_ / "staged") / std::to_string(version);
     spoil(directory);
     Place(directory, version);
@@ -181,7 +181,7 @@ TEST_F(SwapTest, NoRequestFailsWhileThirtyVersionsAndSomeBadOnesAreBeingPublishe
     const int64_t version = next_bad();
     const std::string onnx = Onnx(version);
     Copy(version, onnx.substr(0, onnx.size() / 2));
-    ExpectNamed(version, "model.onnx", "parse");
+    ExpectNamed(version, "ONNX", "parse");
     publish_good(1);
   }
   {
@@ -238,7 +238,7 @@ TEST_F(SwapTest, NoRequestFailsWhileThirtyVersionsAndSomeBadOnesAreBeingPublishe
                      fs::path(repository_ / kModel) / std::to_string(version) / "model.onnx");
     });
     copier.join();
-    ExpectNamed(version, "model.onnx", "parse");
+    ExpectNamed(version, "ONNX", "parse");
     publish_good(1);
   }
   {
@@ -286,7 +286,7 @@ TEST_F(SwapTest, TriesAFailedVersionAgainWhenItsContentChanges) {
   WaitUntilServed(1);
   const std::string onnx = Onnx(2);
   Copy(2, onnx.substr(0, 10));
-  ExpectNamed(2, "model.onnx", "parse");
+  ExpectNamed(2, "ONNX", "parse");
   ASSERT_TRUE(WriteFileDurably(repository_ / "swap/2/model.onnx", onnx).ok());
   WaitUntilServed(2);
 }

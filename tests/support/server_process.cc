@@ -1,12 +1,10 @@
 #include "tests/support/server_process.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <grpcpp/grpcpp.h>
 #include <httplib.h>
 #include <netinet/in.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,43 +35,7 @@ int FreePort() {
   return ntohs(address.sin_port);
 }
 
-// Starts build/bin/`program` with stdout and stderr into the file `log`.
-pid_t Spawn(const std::string& program, const std::vector<std::string>& arguments,
-            const std::string& log) {
-  const std::string path = absl::StrCat(BATON_BIN_DIR, "/", program);
-  std::vector<char*> argv = {const_cast<char*>(path.c_str())};
-  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
-  const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  BATON_CHECK(out >= 0);
-  const pid_t parent = getpid();
-  const pid_t pid = fork();
-  BATON_CHECK(pid >= 0);
-  if (pid == 0) {  // only async-signal-safe calls from here to exec
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(127);
-    dup2(out, STDOUT_FILENO);
-    dup2(out, STDERR_FILENO);
-    execv(path.c_str(), argv.data());
-    _exit(127);
-  }
-  close(out);
-  return pid;
-}
-
-int ExitCode(int wait_status) {
-  return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
-}
-
 }  // namespace
-
-ProgramResult RunProgram(const std::string& program, const std::vector<std::string>& arguments) {
-  const TempDir directory;
-  const pid_t pid = Spawn(program, arguments, directory / "log");
-  int wait_status = 0;
-  BATON_CHECK(waitpid(pid, &wait_status, 0) == pid);
-  return {ExitCode(wait_status), ReadFile(directory / "log").value_or("")};
-}
 
 bool WaitUntil(const std::function<bool()>& condition, std::chrono::seconds limit) {
   const auto end = std::chrono::steady_clock::now() + limit;
@@ -93,7 +55,8 @@ absl::StatusOr<std::unique_ptr<ServerProcess>> ServerProcess::Start(
   } while (server->http_port_ == server->grpc_port_);
   flags.push_back(absl::StrCat("--port=", server->grpc_port_));
   flags.push_back(absl::StrCat("--rest_api_port=", server->http_port_));
-  server->pid_ = Spawn("baton-server", flags, server->directory_ / "log");
+  const std::string log = server->directory_ / "log";
+  server->pid_ = StartProgram("baton-server", flags, log, log);
 
   const auto channel = server->NewChannel();
   std::optional<int> exit_code;

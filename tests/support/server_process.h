@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
 
 namespace grpc {
@@ -19,13 +20,6 @@ class Channel;
 }
 
 namespace baton::testing {
-
-// Runs a program of this build ("baton-model") and waits for it.
-struct ProgramResult {
-  int exit_code = -1;  // 128 + signal if a signal ended it
-  std::string output;  // stdout and stderr
-};
-ProgramResult RunProgram(const std::string& program, const std::vector<std::string>& arguments);
 
 // Asks `condition` again and again until it holds; false if it did not in `limit`.
 bool WaitUntil(const std::function<bool()>& condition, std::chrono::seconds limit);
