@@ -127,8 +127,14 @@ void Watcher::Poll() {
 void Watcher::Run() {
   pthread_setname_np(pthread_self(), "baton-watcher");
   const Clock& clock = RealClock::Get();
-  std::optional<SteadyTime> next_poll = clock.Now();
+  Scan(/*is_poll=*/true);
   SteadyTime last_scan = clock.Now();
+  // From the end of a scan, so that slow ones do not follow each other without a pause.
+  const auto after_poll = [&]() -> std::optional<SteadyTime> {
+    if (options_.interval.count() == 0) return std::nullopt;
+    return last_scan + options_.interval;
+  };
+  std::optional<SteadyTime> next_poll = after_poll();
   bool events_pending = false;
   while (true) {
     uint64_t request = 0;
@@ -146,10 +152,7 @@ void Watcher::Run() {
       events_pending = false;
       Scan(is_poll);
       last_scan = clock.Now();
-      if (is_poll) {
-        next_poll.reset();
-        if (options_.interval.count() > 0) next_poll = now + options_.interval;
-      }
+      if (is_poll) next_poll = after_poll();
       MutexLock lock(mu_);
       answered_ = request;
       scanned_.SignalAll();

@@ -59,7 +59,8 @@ class Watcher {
   Watcher(const Watcher&) = delete;
   Watcher& operator=(const Watcher&) = delete;
 
-  // Asks for a scan now; it counts as a poll for settling. Does not wait for it.
+  // Asks for a scan now, besides the first one; it counts as a poll for settling. Does not wait for
+  // it.
   void RequestPoll() ABSL_LOCKS_EXCLUDED(mu_);
   // As RequestPoll, and waits until the listener has returned from a scan that began after the
   // call.

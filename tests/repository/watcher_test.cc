@@ -139,6 +139,22 @@ TEST(Watcher, SettlesByPolls) {
   EXPECT_TRUE(may_take(1));
 }
 
+TEST(Watcher, TheScanAtTheStartAnswersNoPoll) {
+  TempDir dir;
+  WriteAt(dir / "m/1/model.onnx", "x");
+  WatcherOptions options = OnlyWhenAsked();
+  options.models = {{"m", dir / "m"}};
+  // Many times, because a poll that came first would win a race.
+  for (int i = 0; i < 50; ++i) {
+    Inbox inbox;
+    const auto watcher = Start(options, inbox);
+    for (int poll = 0; poll < Settler::kQuietPolls; ++poll) watcher->Poll();
+    const SnapshotPtr snapshot = inbox.latest();
+    EXPECT_EQ(snapshot->number, 1u + Settler::kQuietPolls);
+    EXPECT_TRUE(snapshot->models.at("m").versions.at(1).settled);
+  }
+}
+
 TEST(Watcher, PollsByItself) {
   TempDir dir;
   WriteAt(dir / "m/1/model.onnx", "x");
