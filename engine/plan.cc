@@ -260,20 +260,19 @@ class Planner::NodeContext final : public PrepareContext {
     return absl::OkStatus();
   }
   bool has_output(size_t i) const override { return node_.has_output(i); }
-  void SetOutput(size_t i, Meta meta) override { outputs_[i] = {How::kFresh, 0, Plain(meta), {}}; }
+  void SetOutput(size_t i, Meta meta) override { Set(i, How::kFresh, 0).meta = Plain(meta); }
   void SetView(size_t output, size_t input, Shape shape) override {
-    outputs_[output] = {
-        How::kView, input, {metas_[input].type, std::move(shape), std::nullopt}, {}};
+    Set(output, How::kView, input).meta = {metas_[input].type, std::move(shape), std::nullopt};
   }
   absl::Status SetOverwrite(size_t output, size_t input, Meta meta) override {
-    outputs_[output] = {How::kOverwrite, input, Plain(meta), {}};
+    Set(output, How::kOverwrite, input).meta = Plain(meta);
     return absl::OkStatus();
   }
   void SetMaybeInPlace(size_t output, size_t input, Meta meta) override {
-    outputs_[output] = {How::kMaybeInPlace, input, Plain(meta), {}};
+    Set(output, How::kMaybeInPlace, input).meta = Plain(meta);
   }
   void SetKnown(size_t output, Tensor tensor) override {
-    outputs_[output] = {How::kKnown, 0, {}, std::move(tensor)};
+    Set(output, How::kKnown, 0).known = std::move(tensor);
   }
 
   bool MakesStrings() const {
@@ -292,6 +291,11 @@ class Planner::NodeContext final : public PrepareContext {
     Tensor known;
   };
 
+  Output& Set(size_t i, How how, size_t input) {
+    outputs_[i].how = how;
+    outputs_[i].input = input;
+    return outputs_[i];
+  }
   // A row-major layout is none.
   static Meta Plain(Meta meta) {
     if (meta.layout && IsPlain(*meta.layout)) meta.layout.reset();

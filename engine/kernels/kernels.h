@@ -28,7 +28,37 @@ BATON_KERNEL(MakeSoftmax);
 // shape.cc: views and shapes
 BATON_KERNEL(MakeShape);
 BATON_KERNEL(MakeReshape);
+BATON_KERNEL(MakeSqueeze);
+BATON_KERNEL(MakeUnsqueeze);
+BATON_KERNEL(MakeSize);
 BATON_KERNEL(MakeFlatten);
+// cast.cc
+BATON_KERNEL(MakeCast);
+BATON_KERNEL(MakeCastLike);
+BATON_KERNEL(MakeConstantOfShape);
+// gather.cc: elements picked by other tensors
+BATON_KERNEL(MakeGather);
+BATON_KERNEL(MakeGatherElements);
+BATON_KERNEL(MakeGatherNd);
+BATON_KERNEL(MakeWhere);
+// movement.cc: elements moved, not changed
+BATON_KERNEL(MakeTranspose);
+BATON_KERNEL(MakeSlice);
+BATON_KERNEL(MakeExpand);
+BATON_KERNEL(MakeTile);
+BATON_KERNEL(MakeConcat);
+BATON_KERNEL(MakeSplit);
+BATON_KERNEL(MakePad);
+// normalization.cc
+BATON_KERNEL(MakeBatchNormalization);
+BATON_KERNEL(MakeInstanceNormalization);
+BATON_KERNEL(MakeLrn);
+// reduce.cc
+BATON_KERNEL(MakeReduce);
+BATON_KERNEL(MakeArgExtreme);
+// unary.cc: element-wise with one operand
+BATON_KERNEL(MakeUnary);
+BATON_KERNEL(MakeClip);
 
 #undef BATON_KERNEL
 

@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "engine/kernels/axes.h"
 #include "engine/kernels/kernels.h"
 
 namespace baton::engine {
@@ -73,6 +74,62 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeReshape(const Node& node, const Grap
     ASSIGN_OR_RETURN(Shape shape,
                      ReshapeTo(c.input(0).shape, wanted->values<int64_t>(), allow_zero != 0));
     c.SetView(0, 0, std::move(shape));
+    return nullptr;
+  });
+}
+
+absl::StatusOr<std::unique_ptr<Kernel>> MakeSqueeze(const Node&, const Graph&) {
+  return MakeKernel([](PrepareContext& c) -> absl::StatusOr<std::unique_ptr<Step>> {
+    const Shape& x = c.input(0).shape;
+    std::vector<bool> drop(x.size(), false);
+    if (c.has_input(1)) {
+      ASSIGN_OR_RETURN(const Tensor* data, c.Data(1));
+      ASSIGN_OR_RETURN(const std::vector<int64_t> axes, ToInts(*data));
+      for (const int64_t axis : axes) {
+        ASSIGN_OR_RETURN(const size_t at, NormalizeAxis(axis, x.size()));
+        if (x[at] != 1) {
+          return absl::InvalidArgumentError(
+              absl::StrCat("axis ", axis, " of ", ShapeToString(x), " is not 1"));
+        }
+        drop[at] = true;
+      }
+    } else {
+      for (size_t d = 0; d < x.size(); ++d) drop[d] = x[d] == 1;
+    }
+    Shape shape;
+    for (size_t d = 0; d < x.size(); ++d) {
+      if (!drop[d]) shape.push_back(x[d]);
+    }
+    c.SetView(0, 0, std::move(shape));
+    return nullptr;
+  });
+}
+
+absl::StatusOr<std::unique_ptr<Kernel>> MakeUnsqueeze(const Node& node, const Graph&) {
+  if (!node.has_input(1)) return absl::InvalidArgumentError("axes are missing");
+  return MakeKernel([](PrepareContext& c) -> absl::StatusOr<std::unique_ptr<Step>> {
+    const Shape& x = c.input(0).shape;
+    ASSIGN_OR_RETURN(const Tensor* data, c.Data(1));
+    ASSIGN_OR_RETURN(const std::vector<int64_t> axes, ToInts(*data));
+    const size_t rank = x.size() + axes.size();
+    std::vector<bool> added(rank, false);
+    for (const int64_t axis : axes) {
+      ASSIGN_OR_RETURN(const size_t at, NormalizeAxis(axis, rank));
+      if (added[at])
+        return absl::InvalidArgumentError(absl::StrCat("axis ", axis, " stands twice"));
+      added[at] = true;
+    }
+    Shape shape;
+    size_t next = 0;
+    for (size_t d = 0; d < rank; ++d) shape.push_back(added[d] ? 1 : x[next++]);
+    c.SetView(0, 0, std::move(shape));
+    return nullptr;
+  });
+}
+
+absl::StatusOr<std::unique_ptr<Kernel>> MakeSize(const Node&, const Graph&) {
+  return MakeKernel([](PrepareContext& c) -> absl::StatusOr<std::unique_ptr<Step>> {
+    c.SetKnown(0, Tensor::From<int64_t>({}, {NumElements(c.input(0).shape)}));
     return nullptr;
   });
 }

@@ -1,0 +1,106 @@
+// Cast between numbers, and ConstantOfShape.
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "engine/kernels/axes.h"
+#include "engine/kernels/kernels.h"
+#include "engine/kernels/parallel.h"
+#include "engine/kernels/types.h"
+
+namespace baton::engine {
+namespace {
+
+template <typename T>
+constexpr bool kIsHalf = std::is_same_v<T, Float16> || std::is_same_v<T, Bfloat16>;
+
+template <typename To, typename From>
+To Convert(From x) {
+  if constexpr (kIsHalf<From>) {
+    return Convert<To>(x.ToFloat());
+  } else if constexpr (kIsHalf<To>) {
+    return To::From(static_cast<float>(x));
+  } else if constexpr (std::is_same_v<To, bool>) {
+    return x != From{0};
+  } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
+    // Out of range is undefined in C++ and in ONNX: saturate, NaN to 0.
+    if (std::isnan(x)) return 0;
+    if (x <= static_cast<From>(std::numeric_limits<To>::lowest())) {
+      return std::numeric_limits<To>::lowest();
+    }
+    if (x >= static_cast<From>(std::numeric_limits<To>::max()))
+      return std::numeric_limits<To>::max();
+    return static_cast<To>(x);
+  } else {
+    return static_cast<To>(x);
+  }
+}
+
+absl::StatusOr<std::unique_ptr<Step>> PrepareCast(PrepareContext& c, DataType to) {
+  const Meta x = c.input(0);
+  if (x.type == to) {
+    c.SetView(0, 0, x.shape);
+    return nullptr;
+  }
+  const int64_t n = NumElements(x.shape);
+  const int threads = c.ThreadsFor(0, 2.0 * static_cast<double>(x.bytes()));
+  using Result = absl::StatusOr<std::unique_ptr<Step>>;
+  return DispatchType(x.type, AllFixed(), [&](auto from_tag) -> Result {
+    using From = typename decltype(from_tag)::type;
+    return DispatchType(to, AllFixed(), [&](auto to_tag) -> Result {
+      using To = typename decltype(to_tag)::type;
+      c.SetOutput(0, to, x.shape);
+      return MakeStep([n, threads](const RunContext& r) {
+        const From* in = r.input<From>(0);
+        To* out = r.output<To>(0);
+        ParallelFor(threads, n, 4096, [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) out[i] = Convert<To>(in[i]);
+        });
+        return absl::OkStatus();
+      });
+    });
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Kernel>> MakeCast(const Node& node, const Graph&) {
+  ASSIGN_OR_RETURN(const int64_t to, node.Int("to", 0));
+  const DataType type = static_cast<DataType>(to);
+  if (DataTypeSize(type) == 0 || type == DataType::kString) {
+    return absl::UnimplementedError(
+        absl::StrCat("a cast to ", DataTypeName(type), " is not supported"));
+  }
+  return MakeKernel([type](PrepareContext& c) { return PrepareCast(c, type); });
+}
+
+absl::StatusOr<std::unique_ptr<Kernel>> MakeCastLike(const Node&, const Graph&) {
+  return MakeKernel([](PrepareContext& c) { return PrepareCast(c, c.input(1).type); });
+}
+
+absl::StatusOr<std::unique_ptr<Kernel>> MakeConstantOfShape(const Node& node, const Graph&) {
+  Tensor value = Tensor::From<float>({1}, {0.0f});
+  if (const auto it = node.attributes.find("value"); it != node.attributes.end()) {
+    const Tensor* given = std::get_if<Tensor>(&it->second);
+    if (given == nullptr || given->size() != 1 || given->type() == DataType::kString) {
+      return absl::InvalidArgumentError("attribute \"value\" is not a tensor of one number");
+    }
+    value = *given;
+  }
+  return MakeKernel([value](PrepareContext& c) -> absl::StatusOr<std::unique_ptr<Step>> {
+    ASSIGN_OR_RETURN(const Tensor* data, c.Data(0));
+    ASSIGN_OR_RETURN(const std::vector<int64_t> dims, ToInts(*data));
+    ASSIGN_OR_RETURN(const int64_t n, CheckedNumElements(dims));
+    c.SetOutput(0, value.type(), Shape(dims.begin(), dims.end()));
+    const size_t width = DataTypeSize(value.type());
+    return MakeStep([value, n, width](const RunContext& r) {
+      char* to = r.output<char>(0);
+      for (int64_t i = 0; i < n; ++i, to += width) std::memcpy(to, value.data(), width);
+      return absl::OkStatus();
+    });
+  });
+}
+
+}  // namespace baton::engine
