@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
@@ -19,6 +20,11 @@
 namespace {
 
 using baton::SteadyTime;
+
+constexpr double kMostSecondsOfRefusing = 0.5;
+// For the last replies to leave. Not for clients to hang up: one that is idle and polls nothing
+// does not notice that it is asked to.
+constexpr std::chrono::milliseconds kFlushTime(200);
 
 // glibc gives big buffers back to the system at once and faults them in again for the next
 // request: up to 70 % of the cost of a request of 600 KB. Kept, they are there for the next.
@@ -54,8 +60,8 @@ int Fail(const absl::Status& status) {
   return status.code() == absl::StatusCode::kInvalidArgument ? 2 : 1;
 }
 
-// Waits for as long as new requests are still taken; a second signal ends the process.
-void WaitOutGrace(const sigset_t& signals, double seconds) {
+// A stage of the end of the process; a second signal ends it at once.
+void WaitOut(const sigset_t& signals, double seconds) {
   const auto ns =
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(seconds));
   timespec left = {};
@@ -88,14 +94,19 @@ int Serve(const baton::api::ServerFlags& flags) {
                   << flags.drain_seconds << " s";
   server.BeginDrain();
   (*grpc)->SetNotServing();
-  WaitOutGrace(signals, flags.drain_seconds / 10);
+  const double grace = flags.drain_seconds / 10;
+  WaitOut(signals, grace);
+  // Refused from here on, first with a status that tells clients to go elsewhere; a call that
+  // meets gRPC's own shutdown on the wire would only see that it was cancelled.
+  server.Drain(SteadyTime::min());
+  WaitOut(signals, std::min(grace, kMostSecondsOfRefusing));
   LetSignalsEndTheProcess();
-  const bool answered = (*grpc)->Shutdown(end);
-  if (!answered || !server.Drain(end)) {
+  if (!server.Drain(end)) {
     BATON_LOG(Error) << "requests were still running after " << flags.drain_seconds
                      << " s (--drain_seconds); they are cut off";
     std::_Exit(1);  // waiting for them is what the bound forbids
   }
+  (*grpc)->Shutdown(std::min(end, std::chrono::steady_clock::now() + kFlushTime));
   grpc->reset();
   http.reset();
   server.Stop();
