@@ -241,7 +241,7 @@ void Lifecycle::Free(ModelServable* servable) {
   registry_.SetState(name, number, VersionState::kGone);
   BATON_LOG(Info) << "model \"" << name << "\" version " << number << ": gone";
   MutexLock lock(mu_);
-  if (--alive_ == 0) freed_.SignalAll();
+  if (--alive_ == 0) changed_.SignalAll();
   if (!stopping_) Schedule();
 }
 
@@ -302,7 +302,7 @@ void Lifecycle::HideAll() {
   }
   MutexLock lock(mu_);
   hidden_ = true;
-  freed_.SignalAll();
+  changed_.SignalAll();
 }
 
 bool Lifecycle::Drain(SteadyTime deadline) {
@@ -313,7 +313,7 @@ bool Lifecycle::Drain(SteadyTime deadline) {
     thread_.Post([this] { HideAll(); });
   }
   while (!hidden_ || alive_ > 0) {
-    if (!freed_.WaitUntil(mu_, deadline)) break;
+    if (!changed_.WaitUntil(mu_, deadline)) break;
   }
   return hidden_ && alive_ == 0;
 }
@@ -325,7 +325,12 @@ void Lifecycle::Abort() {
         if (const auto servable = version.servable.lock()) servable->Abort();
       }
     }
+    MutexLock lock(mu_);
+    aborted_ = true;
+    changed_.SignalAll();
   });
+  MutexLock lock(mu_);
+  while (!aborted_) changed_.Wait(mu_);
 }
 
 }  // namespace baton::serving

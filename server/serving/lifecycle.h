@@ -51,7 +51,8 @@ class Lifecycle {
   // until all are freed, or `deadline`. True if they are. Answers still awaited at `deadline` stay
   // awaited: Abort gives them up.
   bool Drain(SteadyTime deadline) ABSL_LOCKS_EXCLUDED(mu_);
-  // Answers all that waits in queues with kUnavailable. REQUIRES: Drain was called.
+  // Closes all queues and answers all that waits in them with kUnavailable. Waits for a load that
+  // is under way. REQUIRES: Drain was called.
   void Abort() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
@@ -98,11 +99,12 @@ class Lifecycle {
   std::optional<std::set<std::string>> awaited_;  // models of the first snapshot, until settled
 
   mutable Mutex mu_;
-  CondVar freed_;
+  CondVar changed_;  // hidden_, aborted_ or alive_
   std::shared_ptr<const repository::Snapshot> next_ ABSL_GUARDED_BY(mu_);  // not yet applied
   bool scheduled_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool hidden_ ABSL_GUARDED_BY(mu_) = false;  // all versions are, and none will come
+  bool aborted_ ABSL_GUARDED_BY(mu_) = false;
   bool settled_ ABSL_GUARDED_BY(mu_) = false;
   int ready_ ABSL_GUARDED_BY(mu_) = 0;
   int alive_ ABSL_GUARDED_BY(mu_) = 0;  // servables not yet freed

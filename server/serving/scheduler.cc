@@ -32,6 +32,7 @@ void Scheduler::WakeIdleWorker() {
 
 void Scheduler::Wake(const std::shared_ptr<WorkSource>& source) {
   MutexLock lock(mu_);
+  if (stopped_) return;
   WorkSource::Notes& notes = source->notes_;
   ++notes.wakes;
   notes.ready_at = SteadyTime{};
@@ -145,6 +146,10 @@ void Scheduler::Stop() {
   }
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
+  std::vector<std::shared_ptr<WorkSource>> late;  // let go of after the lock
+  MutexLock lock(mu_);
+  stopped_ = true;
+  late.swap(active_);
 }
 
 }  // namespace baton::serving

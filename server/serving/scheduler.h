@@ -56,7 +56,8 @@ class Scheduler {
   // `source` may have work now. Never blocks for long: a few instructions under a lock.
   void Wake(const std::shared_ptr<WorkSource>& source) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Lets the workers finish everything that has been handed in, and joins them.
+  // Lets the workers finish everything that has been handed in, and joins them. Work that sources
+  // get from now on is not run.
   void Stop() ABSL_LOCKS_EXCLUDED(mu_);
 
   // What one worker does, once, on the calling thread: takes and runs one batch. False if there is
@@ -90,6 +91,7 @@ class Scheduler {
   int running_ ABSL_GUARDED_BY(mu_) = 0;     // batches
   double served_ ABSL_GUARDED_BY(mu_) = 0;   // service of the source picked last: newcomers' start
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool stopped_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<std::thread> threads_;  // used by Start and Stop only
 };
 

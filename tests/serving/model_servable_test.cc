@@ -16,6 +16,7 @@ using ::baton::testing::FakeClock;
 using ::baton::testing::FakeExecutor;
 using ::baton::testing::FakeModel;
 using ::baton::testing::FakeModelOptions;
+using ::baton::testing::FakePlan;
 using ::baton::testing::ViewOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -32,7 +33,10 @@ struct Answer {
 // that what is posted to it runs at once.
 class ModelServableTest : public ::testing::Test {
  protected:
-  ModelServableTest() { compiler_.Stop(); }
+  ModelServableTest() {
+    compiler_.Stop();
+    executor_.on_run = [this](const FakePlan&) { clock_.Advance(std::chrono::microseconds(100)); };
+  }
 
   void Make(const FakeModelOptions& model = {.scale = 2, .offset = 1}) {
     WarmUpOptions options{.max_batch_rows = limits_.max_batch_rows};
