@@ -1,0 +1,154 @@
+// Conv against a naive reference in double, over the forms that choose different layouts and
+// implementations.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/engine/run_model.h"
+#include "tests/support/model_builder.h"
+
+namespace baton::engine {
+namespace {
+
+using testing::ModelBuilder;
+using testing::RandomTensor;
+using testing::RunModel;
+using testing::SetInt;
+using testing::SetInts;
+
+struct ConvCase {
+  int64_t batch, channels, height, width, outputs, groups;
+  std::vector<int64_t> kernel, strides, dilations, pads;
+  bool bias, constant_weights, residual, relu;
+};
+
+std::vector<double> Reference(const ConvCase& c, absl::Span<const float> x,
+                              absl::Span<const float> w, absl::Span<const float> b, int64_t oh,
+                              int64_t ow) {
+  std::vector<double> y;
+  const int64_t in_group = c.channels / c.groups, out_group = c.outputs / c.groups;
+  for (int64_t n = 0; n < c.batch; ++n) {
+    for (int64_t o = 0; o < c.outputs; ++o) {
+      for (int64_t i = 0; i < oh; ++i) {
+        for (int64_t j = 0; j < ow; ++j) {
+          double sum = c.bias ? b[static_cast<size_t>(o)] : 0;
+          for (int64_t k = 0; k < in_group; ++k) {
+            const int64_t channel = o / out_group * in_group + k;
+            for (int64_t r = 0; r < c.kernel[0]; ++r) {
+              for (int64_t s = 0; s < c.kernel[1]; ++s) {
+                const int64_t h = i * c.strides[0] + r * c.dilations[0] - c.pads[0];
+                const int64_t v = j * c.strides[1] + s * c.dilations[1] - c.pads[1];
+                if (h < 0 || v < 0 || h >= c.height || v >= c.width) continue;
+                sum += static_cast<double>(x[static_cast<size_t>(
+                           ((n * c.channels + channel) * c.height + h) * c.width + v)]) *
+                       w[static_cast<size_t>(((o * in_group + k) * c.kernel[0] + r) * c.kernel[1] +
+                                             s)];
+              }
+            }
+          }
+          y.push_back(sum);
+        }
+      }
+    }
+  }
+  return y;
+}
+
+class ConvTest : public ::testing::TestWithParam<ConvCase> {};
+
+TEST_P(ConvTest, EqualsTheReference) {
+  const ConvCase& c = GetParam();
+  const Tensor x = RandomTensor({c.batch, c.channels, c.height, c.width}, 1);
+  const Tensor w = RandomTensor({c.outputs, c.channels / c.groups, c.kernel[0], c.kernel[1]}, 2);
+  const Tensor b = RandomTensor({c.outputs}, 3);
+  const auto size = [&](size_t d, int64_t in) {
+    return (in + c.pads[d] + c.pads[d + 2] - (c.kernel[d] - 1) * c.dilations[d] - 1) /
+               c.strides[d] +
+           1;
+  };
+  const int64_t oh = size(0, c.height), ow = size(1, c.width);
+  const Tensor residual = RandomTensor({c.batch, c.outputs, oh, ow}, 4);
+
+  ModelBuilder m;
+  std::vector<Tensor> inputs = {x};
+  m.Input("x", DataType::kFloat, {-1, c.channels, c.height, c.width});
+  if (c.constant_weights) {
+    m.Constant("w", w);
+  } else {
+    m.Input("w", DataType::kFloat, {w.shape().begin(), w.shape().end()});
+    inputs.push_back(w);
+  }
+  std::vector<std::string> names = {"x", "w"};
+  if (c.bias) {
+    m.Constant("b", b);
+    names.push_back("b");
+  }
+  auto& conv = m.Node("Conv", names, {"c"});
+  SetInts(conv, "strides", c.strides);
+  SetInts(conv, "dilations", c.dilations);
+  SetInts(conv, "pads", c.pads);
+  SetInt(conv, "group", c.groups);
+  std::string last = "c";
+  if (c.residual) {
+    m.Input("r", DataType::kFloat, {-1, c.outputs, oh, ow});
+    inputs.push_back(residual);
+    m.Node("Add", {"c", "r"}, {"a"});
+    last = "a";
+  }
+  if (c.relu) {
+    m.Node("Relu", {last}, {"z"});
+    last = "z";
+  }
+  m.Output(last, DataType::kFloat, {-1, c.outputs, oh, ow});
+
+  std::vector<double> expected =
+      Reference(c, x.values<float>(), w.values<float>(), b.values<float>(), oh, ow);
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (c.residual) expected[i] += residual.values<float>()[i];
+    if (c.relu) expected[i] = std::max(expected[i], 0.0);
+  }
+  const auto y = RunModel(m.Build(), inputs);
+  ASSERT_TRUE(y.ok()) << y.status();
+  ASSERT_EQ((*y)[0].shape(), (Shape{c.batch, c.outputs, oh, ow}));
+  const auto got = (*y)[0].values<float>();
+  // Winograd's error grows with the number of products.
+  const double tolerance =
+      1e-5 * std::sqrt(static_cast<double>(c.channels / c.groups * c.kernel[0] * c.kernel[1])) +
+      1e-5;
+  for (size_t i = 0; i < expected.size(); ++i) ASSERT_NEAR(got[i], expected[i], tolerance) << i;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Forms, ConvTest,
+    ::testing::Values(
+        // First layer of an image net: 3 channels, stride 2.
+        ConvCase{
+            2, 3, 17, 19, 32, 1, {7, 7}, {2, 2}, {1, 1}, {3, 3, 3, 3}, true, true, false, true},
+        // Winograd, with residual and activation.
+        ConvCase{
+            3, 32, 14, 14, 48, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, true, true, true, true},
+        ConvCase{
+            1, 64, 7, 9, 64, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, false, true, false, false},
+        // 1×1, channels that do not fill a block.
+        ConvCase{2, 24, 9, 9, 40, 1, {1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}, true, true, true, false},
+        ConvCase{1, 5, 6, 7, 9, 1, {3, 2}, {1, 2}, {1, 1}, {1, 0, 0, 1}, true, true, false, true},
+        // Depthwise, with and without full blocks.
+        ConvCase{
+            2, 32, 11, 11, 32, 32, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}, true, true, false, true},
+        ConvCase{
+            1, 24, 8, 8, 24, 24, {5, 5}, {1, 1}, {1, 1}, {2, 2, 2, 2}, false, true, false, false},
+        // Groups.
+        ConvCase{
+            2, 64, 8, 8, 32, 2, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, true, true, false, false},
+        ConvCase{1, 6, 5, 5, 9, 3, {3, 3}, {1, 1}, {1, 1}, {0, 0, 0, 0}, true, true, false, false},
+        // Dilation.
+        ConvCase{
+            1, 16, 15, 15, 16, 1, {3, 3}, {1, 1}, {2, 2}, {2, 2, 2, 2}, false, true, false, true},
+        // Weights that are an input.
+        ConvCase{
+            1, 16, 8, 8, 32, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, true, false, false, false},
+        ConvCase{
+            1, 8, 6, 6, 8, 2, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, false, false, false, true}));
+
+}  // namespace
+}  // namespace baton::engine

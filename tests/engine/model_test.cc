@@ -1,0 +1,213 @@
+#include "engine/model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "tests/engine/run_model.h"
+#include "tests/support/model_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace baton::engine {
+namespace {
+
+using testing::AffineModel;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using testing::ModelBuilder;
+using testing::RandomTensor;
+using testing::RunModel;
+using testing::SetInts;
+
+std::string LoadError(const std::string& onnx) {
+  const auto model = Model::Parse(onnx, "", {});
+  EXPECT_FALSE(model.ok());
+  return std::string(model.status().message());
+}
+
+TEST(ModelTest, NamesAMissingFile) {
+  const auto model = Model::Load("/nowhere/model.onnx", {});
+  EXPECT_EQ(model.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(model.status().message()), HasSubstr("/nowhere/model.onnx"));
+}
+
+TEST(ModelTest, RefusesWhatIsNotOnnx) {
+  EXPECT_THAT(LoadError(""), HasSubstr("no graph"));
+  EXPECT_THAT(LoadError("hello, this is not a model"), HasSubstr("not a whole ONNX file"));
+}
+
+TEST(ModelTest, RefusesTruncatedFiles) {
+  const std::string onnx = AffineModel(2, 1);
+  size_t loaded = 0;
+  for (size_t size = 0; size < onnx.size(); ++size) {
+    loaded += Model::Parse(onnx.substr(0, size), "", {}).ok();
+  }
+  // A cut between the last two fields of the file (the graph and the operator sets) can leave a
+  // message that is whole in itself; every other cut is seen.
+  EXPECT_LE(loaded, 1u);
+}
+
+TEST(ModelTest, NamesAllUnsupportedOperatorsAtOnce) {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {-1, 4});
+  m.Node("Frobnicate", {"x"}, {"a"});
+  m.Node("Relu", {"a"}, {"b"});
+  m.Node("Defenestrate", {"b"}, {"y"}, "com.example");
+  m.proto().add_opset_import()->set_domain("com.example");
+  m.proto().mutable_opset_import(1)->set_version(3);
+  m.Output("y", DataType::kFloat, {-1, 4});
+  EXPECT_THAT(LoadError(m.Build()), AllOf(HasSubstr("Frobnicate"), HasSubstr("opset 17"),
+                                          HasSubstr("com.example.Defenestrate, opset 3")));
+}
+
+TEST(ModelTest, NamesABrokenGraph) {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {4});
+  m.Node("Relu", {"nothing"}, {"y"});
+  m.Output("y", DataType::kFloat, {4});
+  EXPECT_THAT(LoadError(m.Build()), AllOf(HasSubstr("Relu_0"), HasSubstr("\"nothing\"")));
+
+  ModelBuilder twice;
+  twice.Input("x", DataType::kFloat, {4});
+  twice.Node("Relu", {"x"}, {"x"});
+  twice.Output("x", DataType::kFloat, {4});
+  EXPECT_THAT(LoadError(twice.Build()), HasSubstr("defined twice"));
+
+  ModelBuilder no_output;
+  no_output.Input("x", DataType::kFloat, {4});
+  EXPECT_THAT(LoadError(no_output.Build()), HasSubstr("no outputs"));
+}
+
+TEST(ModelTest, SaysWhichShapeItExpects) {
+  const auto model = *Model::Parse(AffineModel(1, 0), "", {});
+  const std::vector<Shape> wrong_size = {{2, 5}}, wrong_rank = {{4}};
+  EXPECT_THAT(std::string(model->GetPlan(wrong_size, 1).status().message()),
+              AllOf(HasSubstr("\"x\""), HasSubstr("[2,5]"), HasSubstr("float[batch,4]")));
+  EXPECT_THAT(std::string(model->GetPlan(wrong_rank, 1).status().message()), HasSubstr("rank"));
+  EXPECT_THAT(std::string(model->GetPlan({}, 1).status().message()), HasSubstr("got 0 inputs"));
+}
+
+TEST(ModelTest, HoldsOneSymbolToOneSize) {
+  ModelBuilder m;
+  m.Input("a", DataType::kFloat, {-1, 2});
+  m.Input("b", DataType::kFloat, {-1, 2});
+  m.Node("Add", {"a", "b"}, {"y"});
+  m.Output("y", DataType::kFloat, {-1, 2});
+  const auto model = *Model::Parse(m.Build(), "", {});
+  const std::vector<Shape> shapes = {{2, 2}, {3, 2}};
+  EXPECT_THAT(std::string(model->GetPlan(shapes, 1).status().message()),
+              HasSubstr("\"batch\" is 2 in another input"));
+}
+
+TEST(ModelTest, KeepsPlansByShapeAndThreads) {
+  const auto model = *Model::Parse(AffineModel(1, 0), "", {});
+  const std::vector<Shape> one = {{1, 4}}, two = {{2, 4}};
+  EXPECT_EQ(model->FindPlan(one, 1), nullptr);
+  const auto plan = *model->GetPlan(one, 1);
+  EXPECT_EQ(model->FindPlan(one, 1), plan);
+  EXPECT_EQ(*model->GetPlan(one, 1), plan);
+  EXPECT_EQ(model->FindPlan(two, 1), nullptr);
+  EXPECT_EQ(model->FindPlan(one, 2), nullptr);
+}
+
+TEST(ModelTest, DropsTheLeastRecentPlanWhenTheCacheIsFull) {
+  ModelOptions options;
+  options.plan_cache_bytes = 1;
+  const auto model = *Model::Parse(AffineModel(1, 0), "", options);
+  const std::vector<Shape> one = {{1, 4}}, two = {{2, 4}};
+  ASSERT_TRUE(model->GetPlan(one, 1).ok());
+  ASSERT_TRUE(model->GetPlan(two, 1).ok());
+  EXPECT_EQ(model->FindPlan(one, 1), nullptr);
+  EXPECT_NE(model->FindPlan(two, 1), nullptr);
+}
+
+TEST(ModelTest, APlanOutlivesItsModel) {
+  auto model = *Model::Parse(AffineModel(3, 1), "", {});
+  const std::vector<Shape> shapes = {{1, 4}};
+  const auto plan = *model->GetPlan(shapes, 1);
+  model.reset();
+  Session session;
+  const Tensor x = Tensor::From<float>({1, 4}, {0, 1, 2, 3});
+  const auto outputs = session.Run(*plan, {x.view()});
+  ASSERT_TRUE(outputs.ok()) << outputs.status();
+  EXPECT_THAT((*outputs)[0].values<float>(), ::testing::ElementsAre(1, 4, 7, 10));
+}
+
+// A small net with a convolution, a product and a softmax.
+std::string SmallNet() {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {-1, 3, 12, 12});
+  m.Constant("w", RandomTensor({32, 3, 3, 3}, 1));
+  SetInts(m.Node("Conv", {"x", "w"}, {"c"}), "pads", {1, 1, 1, 1});
+  m.Node("Relu", {"c"}, {"r"});
+  m.Constant("v", RandomTensor({32, 32, 3, 3}, 2));
+  SetInts(m.Node("Conv", {"r", "v"}, {"d"}), "pads", {1, 1, 1, 1});
+  m.Node("Add", {"d", "r"}, {"a"});
+  m.Node("GlobalAveragePool", {"a"}, {"p"});
+  m.Node("Flatten", {"p"}, {"f"});
+  m.Constant("u", RandomTensor({32, 10}, 3));
+  m.Node("MatMul", {"f", "u"}, {"g"});
+  m.Node("Softmax", {"g"}, {"y"});
+  m.Output("y", DataType::kFloat, {-1, 10});
+  return m.Build();
+}
+
+TEST(ModelTest, GivesTheSameBitsToManyThreadsAtOnce) {
+  const auto model = *Model::Parse(SmallNet(), "", {});
+  constexpr int kSizes = 5;
+  std::vector<Tensor> inputs, expected;
+  for (int i = 0; i < kSizes; ++i) {
+    inputs.push_back(RandomTensor({i + 1, 3, 12, 12}, static_cast<uint32_t>(i) + 10));
+    expected.push_back(RunModel(*model, {inputs.back()}).value()[0]);
+  }
+  std::vector<std::thread> threads;
+  std::vector<int> wrong(8, 0);
+  for (size_t t = 0; t < wrong.size(); ++t) {
+    threads.emplace_back([&, t] {
+      Session session;
+      for (int round = 0; round < 20; ++round) {
+        const size_t i = (t + static_cast<size_t>(round)) % kSizes;
+        const std::vector<Shape> shapes = {inputs[i].shape()};
+        const auto plan = model->GetPlan(shapes, 1);
+        const auto outputs = session.Run(**plan, {inputs[i].view()});
+        const auto same = Compare((*outputs)[0], expected[i].view(), 0, 0);
+        wrong[t] += !same.ok() || !same->within;
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_THAT(wrong, ::testing::Each(0));
+}
+
+TEST(ModelTest, ReadsExternalDataBesideTheFile) {
+  testing::TempDir directory;
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {-1, 2});
+  m.Constant("w", Tensor::From<float>({2}, {10, 20}));
+  m.Node("Add", {"x", "w"}, {"y"});
+  m.Output("y", DataType::kFloat, {-1, 2});
+  auto& w = *m.proto().mutable_graph()->mutable_initializer(0);
+  const std::string raw = w.raw_data();
+  w.clear_raw_data();
+  w.set_data_location(onnx::TensorProto::EXTERNAL);
+  auto& location = *w.add_external_data();
+  location.set_key("location");
+  location.set_value("w.bin");
+  const auto write = [&](const std::string& name, const std::string& contents) {
+    FILE* file = fopen((directory / name).c_str(), "wb");
+    ASSERT_NE(file, nullptr);
+    fwrite(contents.data(), 1, contents.size(), file);
+    fclose(file);
+  };
+  write("model.onnx", m.Build());
+  EXPECT_FALSE(Model::Load(directory / "model.onnx", {}).ok());
+  write("w.bin", raw);
+  const auto model = Model::Load(directory / "model.onnx", {});
+  ASSERT_TRUE(model.ok()) << model.status();
+  const auto y = RunModel(**model, {Tensor::From<float>({1, 2}, {1, 2})});
+  EXPECT_THAT((*y)[0].values<float>(), ::testing::ElementsAre(11, 22));
+}
+
+}  // namespace
+}  // namespace baton::engine

@@ -1,0 +1,178 @@
+// Plans: what the planner must never get wrong: buffers that are still needed, shapes that depend
+// on data, reorders, folding.
+#include "engine/plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/engine/run_model.h"
+#include "tests/support/model_builder.h"
+
+namespace baton::engine {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::ModelBuilder;
+using testing::RandomTensor;
+using testing::RunModel;
+using testing::SetInts;
+
+std::vector<std::string> StepOps(const std::string& onnx, const std::vector<Shape>& shapes) {
+  const auto model = Model::Parse(onnx, "", {});
+  EXPECT_TRUE(model.ok()) << model.status();
+  const auto plan = (*model)->GetPlan(shapes, 1);
+  EXPECT_TRUE(plan.ok()) << plan.status();
+  std::vector<std::string> ops;
+  for (const StepInfo& step : (*plan)->steps()) ops.push_back(step.op);
+  return ops;
+}
+
+TEST(PlanTest, DoesNotOverwriteAValueThatIsStillNeeded) {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {4});
+  m.Node("Neg", {"x"}, {"a"});
+  m.Node("Relu", {"a"}, {"b"});      // may run in place on a, but a is used again
+  m.Node("Add", {"b", "b"}, {"c"});  // reads one buffer twice
+  m.Node("Mul", {"a", "c"}, {"y"});
+  m.Output("y", DataType::kFloat, {4});
+  m.Output("b", DataType::kFloat, {4});
+  const auto y = RunModel(m.Build(), {Tensor::From<float>({4}, {1, -2, 3, -4})});
+  ASSERT_TRUE(y.ok()) << y.status();
+  EXPECT_THAT((*y)[0].values<float>(), ElementsAre(0, 8, 0, 32));
+  EXPECT_THAT((*y)[1].values<float>(), ElementsAre(0, 2, 0, 4));
+}
+
+TEST(PlanTest, LeavesTheCallersInputAlone) {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {3});
+  m.Node("Neg", {"x"}, {"y"});
+  m.Output("y", DataType::kFloat, {3});
+  const Tensor x = Tensor::From<float>({3}, {1, 2, 3});
+  ASSERT_TRUE(RunModel(m.Build(), {x}).ok());
+  EXPECT_THAT(x.values<float>(), ElementsAre(1, 2, 3));
+}
+
+TEST(PlanTest, ReturnsInputsAndConstantsThatAreOutputs) {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {2});
+  m.Constant("k", Tensor::From<float>({1}, {7}));
+  m.Node("Identity", {"x"}, {"y"});
+  m.Node("Identity", {"k"}, {"z"});
+  m.Output("y", DataType::kFloat, {2});
+  m.Output("z", DataType::kFloat, {1});
+  const auto out = RunModel(m.Build(), {Tensor::From<float>({2}, {1, 2})});
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_THAT((*out)[0].values<float>(), ElementsAre(1, 2));
+  EXPECT_THAT((*out)[1].values<float>(), ElementsAre(7));
+}
+
+TEST(PlanTest, EvaluatesShapeChainsWhilePlanning) {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {-1, 2, 3});
+  m.Node("Shape", {"x"}, {"s"});
+  m.Constant("zero", Tensor::From<int64_t>({}, {0}));
+  m.Node("Gather", {"s", "zero"}, {"n"});
+  m.Constant("axis", Tensor::From<int64_t>({1}, {0}));
+  m.Node("Unsqueeze", {"n", "axis"}, {"n1"});
+  m.Constant("rest", Tensor::From<int64_t>({1}, {-1}));
+  m.Node("Concat", {"n1", "rest"}, {"to"}).add_attribute()->set_name("axis");
+  auto& axis = *m.proto().mutable_graph()->mutable_node(3)->mutable_attribute(0);
+  axis.set_type(onnx::AttributeProto::INT);
+  axis.set_i(0);
+  m.Node("Reshape", {"x", "to"}, {"flat"});
+  m.Node("Relu", {"flat"}, {"y"});
+  m.Output("y", DataType::kFloat, {-1, 6});
+  EXPECT_THAT(StepOps(m.Build(), {{5, 2, 3}}), ElementsAre("Relu"));
+}
+
+TEST(PlanTest, RunsNodesWhoseShapesDependOnData) {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {-1, 4});
+  m.Input("to", DataType::kInt64, {2});
+  m.Node("Reshape", {"x", "to"}, {"r"});
+  m.Node("Neg", {"r"}, {"y"});
+  m.Output("y", DataType::kFloat, {-1, -1});
+  const auto model = *Model::Parse(m.Build(), "", {});
+  const Tensor x = Tensor::From<float>({1, 4}, {1, 2, 3, 4});
+  for (const auto& to : {std::vector<int64_t>{2, 2}, {4, 1}, {1, -1}}) {
+    const auto y = RunModel(*model, {x, Tensor::From<int64_t>({2}, absl::MakeConstSpan(to))});
+    ASSERT_TRUE(y.ok()) << y.status();
+    EXPECT_EQ((*y)[0].shape()[0], to[0]);
+    EXPECT_THAT((*y)[0].values<float>(), ElementsAre(-1, -2, -3, -4));
+  }
+  const auto bad = RunModel(*model, {x, Tensor::From<int64_t>({2}, {3, 2})});
+  EXPECT_EQ(bad.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(bad.status().message()), HasSubstr("Reshape_0"));
+}
+
+TEST(PlanTest, FusesBiasResidualAndActivation) {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {-1, 16, 8, 8});
+  m.Constant("w", RandomTensor({16, 16, 3, 3}, 1));
+  m.Constant("scale", RandomTensor({16}, 2));
+  m.Constant("shift", RandomTensor({16}, 3));
+  m.Constant("mean", RandomTensor({16}, 4));
+  m.Constant("variance",
+             Tensor::From<float>({16}, {1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8}));
+  SetInts(m.Node("Conv", {"x", "w"}, {"c"}), "pads", {1, 1, 1, 1});
+  m.Node("BatchNormalization", {"c", "scale", "shift", "mean", "variance"}, {"n"});
+  m.Node("Relu", {"n"}, {"r"});
+  SetInts(m.Node("Conv", {"r", "w"}, {"d"}), "pads", {1, 1, 1, 1});
+  m.Node("Add", {"d", "r"}, {"a"});
+  m.Node("Relu", {"a"}, {"y"});
+  m.Output("y", DataType::kFloat, {-1, 16, 8, 8});
+  std::vector<std::string> ops = StepOps(m.Build(), {{2, 16, 8, 8}});
+  std::erase(ops, "Reorder");
+  EXPECT_THAT(ops, ElementsAre("Conv+Relu", "Conv+Add+Relu"));
+}
+
+TEST(PlanTest, ReusesTheArena) {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {1024});
+  std::string from = "x";
+  for (int i = 0; i < 20; ++i) {
+    const std::string to = "v" + std::to_string(i);
+    m.Node(i % 2 == 0 ? "Neg" : "Sin", {from}, {to});
+    from = to;
+  }
+  m.Output(from, DataType::kFloat, {1024});
+  const auto model = *Model::Parse(m.Build(), "", {});
+  const std::vector<Shape> shapes = {{1024}};
+  EXPECT_LE((*model->GetPlan(shapes, 1))->arena_bytes(), size_t{2 * 1024 * 4});
+}
+
+TEST(PlanTest, OneSessionServesPlansOfManySizesAndModels) {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {-1});
+  m.Node("Neg", {"x"}, {"a"});
+  m.Node("Exp", {"a"}, {"y"});
+  m.Output("y", DataType::kFloat, {-1});
+  Session session;
+  for (int round = 0; round < 3; ++round) {
+    auto model = *Model::Parse(m.Build(), "", {});
+    for (const int64_t n : {1000, 3, 100000, 7}) {
+      const std::vector<Shape> shapes = {{n}};
+      const auto plan = *model->GetPlan(shapes, 1);
+      const Tensor x(DataType::kFloat, {n});
+      const auto y = session.Run(*plan, {x.view()});
+      ASSERT_TRUE(y.ok());
+      EXPECT_EQ((*y)[0].values<float>()[static_cast<size_t>(n) - 1], 1.0f);
+      if (n == 7) session.Trim();
+    }
+  }
+}
+
+TEST(PlanTest, SaysWhatIsWrongWithInputs) {
+  const auto model = *Model::Parse(testing::AffineModel(1, 0), "", {});
+  const std::vector<Shape> shapes = {{2, 4}};
+  const auto plan = *model->GetPlan(shapes, 1);
+  Session session;
+  const Tensor wrong(DataType::kFloat, {3, 4});
+  const auto result = session.Run(*plan, {wrong.view()});
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(result.status().message()), HasSubstr("float[3,4]"));
+}
+
+}  // namespace
+}  // namespace baton::engine
