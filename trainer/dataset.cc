@@ -38,17 +38,17 @@ absl::StatusOr<IdxFile> ReadIdxFile(const std::string& path, uint32_t rank) {
   IdxFile file;
   ASSIGN_OR_RETURN(file.contents, ReadFile(path));
   file.header_bytes = 4 + 4 * size_t{rank};
-  if (file.contents.size() < file.header_bytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", file.contents.size(), " bytes, expected an idx header of ",
-                     file.header_bytes, "; the file is cut short, get it again"));
-  }
-  const uint32_t magic = BigEndian32(file.contents, 0);
-  if (magic != (kUnsignedBytes | rank)) {
+  const uint32_t magic = file.contents.size() < 4 ? 0 : BigEndian32(file.contents, 0);
+  if (file.contents.size() >= 4 && magic != (kUnsignedBytes | rank)) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "%s: begins with 0x%08x, expected 0x%08x (idx, unsigned bytes, %d dimension%s)%s", path,
         magic, kUnsignedBytes | rank, rank, rank == 1 ? "" : "s",
         magic >> 16 == 0x1f8b ? "; it is compressed, run gunzip on it" : ""));
+  }
+  if (file.contents.size() < file.header_bytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": ", file.contents.size(), " bytes, expected an idx header of ",
+                     file.header_bytes, "; the file is cut short, get it again"));
   }
   for (uint32_t i = 0; i < rank; ++i) {
     file.shape.push_back(BigEndian32(file.contents, 4 + 4 * size_t{i}));
