@@ -3,7 +3,7 @@
 // scratchpad. Throws dnnl::error: callers stand inside CatchDnnl.
 #pragma once
 
-#include <string>
+#include <new>
 #include <unordered_map>
 #include <utility>
 
