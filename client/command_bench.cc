@@ -158,6 +158,9 @@ void ShowProgress(LoadGenerator& generator, bool quiet) {
 }
 
 absl::Status CheckUsage(const Options& options) {
+  if (!options.shapes.empty() && !options.inputs.empty()) {
+    return absl::InvalidArgumentError("--shape is for random inputs, but others are given");
+  }
   RETURN_IF_ERROR(ToLoadOptions(options).Validate());
   return ValidateModelRef(options.server.protocol(), options.model);
 }

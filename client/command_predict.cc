@@ -42,7 +42,7 @@ void PrintJson(const Options& options, const PredictResult& result,
     for (const Score& score : row) list.push_back({{"label", score.label}, {"score", score.score}});
     json["top"].push_back(std::move(list));
   }
-  std::cout << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+  std::cout << json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
 }
 
 void PrintText(const Options& options, const PredictResult& result,

@@ -1,12 +1,17 @@
 #include "client/state_table.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_replace.h"
 #include "client/command.h"
 
 namespace baton {
 
 std::string StatesToTable(const std::vector<VersionState>& states) {
-  std::vector<std::vector<std::string>> rows{{"MODEL", "VERSION", "STATE", "REASON"}};
+  const bool reasons = std::any_of(states.begin(), states.end(),
+                                   [](const VersionState& state) { return !state.reason.empty(); });
+  std::vector<std::vector<std::string>> rows{
+      {"MODEL", "VERSION", "STATE", reasons ? "REASON" : ""}};
   for (const VersionState& state : states) {
     rows.push_back({state.model, state.version.empty() ? "-" : state.version, state.state,
                     absl::StrReplaceAll(state.reason, {{"\n", " "}})});
