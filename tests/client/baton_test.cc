@@ -1,9 +1,7 @@
 // The program `baton` as a user runs it.
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/wait.h>
 
 #include <fstream>
@@ -12,75 +10,58 @@
 #include "engine/base/file.h"
 #include "engine/tensor_io.h"
 #include "tests/client/fake_server.h"
+#include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
-
-extern char** environ;
 
 namespace baton {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using testing::ProgramResult;
 using ::testing::StartsWith;
 
-struct Result {
-  int exit_code = -1;
-  std::string out;
-  std::string err;
-};
-
-// A child process of `baton`, with its output in files.
-class Baton {
+// `baton` while it runs.
+class RunningBaton {
  public:
-  explicit Baton(std::vector<std::string> args) {
-    args.insert(args.begin(), BATON_PROGRAM);
-    std::vector<char*> argv;
-    for (std::string& arg : args) argv.push_back(arg.data());
-    argv.push_back(nullptr);
-    posix_spawn_file_actions_t files;
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    const int flags = O_WRONLY | O_CREAT | O_TRUNC;
-    posix_spawn_file_actions_addopen(&files, 1, (dir_ / "out").c_str(), flags, 0600);
-    posix_spawn_file_actions_addopen(&files, 2, (dir_ / "err").c_str(), flags, 0600);
-    EXPECT_EQ(posix_spawn(&pid_, BATON_PROGRAM, &files, nullptr, argv.data(), environ), 0);
-    posix_spawn_file_actions_destroy(&files);
-  }
+  explicit RunningBaton(const std::vector<std::string>& args)
+      : pid_(testing::StartProgram("baton", args, dir_ / "out", dir_ / "err")) {}
   void Signal(int signal) { kill(pid_, signal); }
-  Result Wait() {
+  ProgramResult Wait() {
     int status = 0;
     waitpid(pid_, &status, 0);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, *ReadFile(dir_ / "out"),
-            *ReadFile(dir_ / "err")};
+    return {testing::ExitCode(status), *ReadFile(dir_ / "out"), *ReadFile(dir_ / "err")};
   }
 
  private:
   testing::TempDir dir_;
-  pid_t pid_ = -1;
+  const pid_t pid_;
 };
 
-Result RunBaton(const std::vector<std::string>& args) { return Baton(args).Wait(); }
+ProgramResult RunBaton(const std::vector<std::string>& args) {
+  return testing::RunProgram("baton", args);
+}
 
 // One line on stderr, nothing on stdout.
-void ExpectOneLine(const Result& result, int exit_code, const std::string& what) {
-  EXPECT_EQ(result.exit_code, exit_code) << result.err;
-  EXPECT_EQ(result.out, "");
-  EXPECT_THAT(result.err, AllOf(StartsWith("baton: "), HasSubstr(what)));
-  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+void ExpectOneLine(const ProgramResult& result, int exit_code, const std::string& what) {
+  EXPECT_EQ(result.exit_code, exit_code) << result.errors;
+  EXPECT_EQ(result.output, "");
+  EXPECT_THAT(result.errors, AllOf(StartsWith("baton: "), HasSubstr(what)));
+  EXPECT_EQ(std::count(result.errors.begin(), result.errors.end(), '\n'), 1) << result.errors;
 }
 
 TEST(BatonProgram, ExplainsItself) {
-  const Result help = RunBaton({"--help"});
+  const ProgramResult help = RunBaton({"--help"});
   EXPECT_EQ(help.exit_code, 0);
   for (const char* command : {"predict", "status", "metadata", "models", "bench"}) {
-    EXPECT_THAT(help.out, HasSubstr(command));
-    const Result own = RunBaton({command, "--help"});
+    EXPECT_THAT(help.output, HasSubstr(command));
+    const ProgramResult own = RunBaton({command, "--help"});
     EXPECT_EQ(own.exit_code, 0);
-    EXPECT_THAT(own.out, AllOf(HasSubstr("--server"), HasSubstr("Examples:")));
+    EXPECT_THAT(own.output, AllOf(HasSubstr("--server"), HasSubstr("Examples:")));
   }
-  const Result version = RunBaton({"--version"});
+  const ProgramResult version = RunBaton({"--version"});
   EXPECT_EQ(version.exit_code, 0);
-  EXPECT_EQ(version.out, BATON_VERSION "\n");
+  EXPECT_EQ(version.output, BATON_VERSION "\n");
 }
 
 TEST(BatonProgram, RefusesWrongCommandLines) {
@@ -113,7 +94,7 @@ TEST(BatonProgram, SaysInOneLineThatNobodyListens) {
 
 class BatonCallTest : public ::testing::TestWithParam<const char*> {
  protected:
-  Result Call(std::vector<std::string> args) {
+  ProgramResult Call(std::vector<std::string> args) {
     args.push_back("--server=" + fake_.address());
     args.push_back(std::string("--protocol=") + GetParam());
     args.push_back("--timeout=60");
@@ -121,9 +102,9 @@ class BatonCallTest : public ::testing::TestWithParam<const char*> {
   }
   nlohmann::json CallJson(std::vector<std::string> args) {
     args.emplace_back("--json");
-    const Result result = Call(std::move(args));
-    EXPECT_EQ(result.exit_code, 0) << result.err;
-    return nlohmann::json::parse(result.out, nullptr, false);
+    const ProgramResult result = Call(std::move(args));
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    return nlohmann::json::parse(result.output, nullptr, false);
   }
   // An idx file of three images of 28x28 whose first pixels are 7, 3, 5.
   std::string Images() {
@@ -139,10 +120,11 @@ INSTANTIATE_TEST_SUITE_P(Protocols, BatonCallTest, ::testing::Values("tfs", "oip
                          [](const auto& info) { return std::string(info.param); });
 
 TEST_P(BatonCallTest, PredictsADigitFromAnIdxFile) {
-  const Result text = Call({"predict", "--model=digits", "--idx=" + Images(), "--index=1"});
-  EXPECT_EQ(text.exit_code, 0) << text.err;
-  EXPECT_THAT(text.out, AllOf(HasSubstr("model digits, version 1"),
-                              HasSubstr("label 3, score 0.91"), HasSubstr("scores float[1,10]")));
+  const ProgramResult text = Call({"predict", "--model=digits", "--idx=" + Images(), "--index=1"});
+  EXPECT_EQ(text.exit_code, 0) << text.errors;
+  EXPECT_THAT(text.output,
+              AllOf(HasSubstr("model digits, version 1"), HasSubstr("label 3, score 0.91"),
+                    HasSubstr("scores float[1,10]")));
   const auto json =
       CallJson({"predict", "--model=digits", "--idx=" + Images(), "--index=0,2", "--top=2"});
   EXPECT_EQ(json["version"], "1");
@@ -191,12 +173,12 @@ TEST_P(BatonCallTest, SaysInOneLineWhyItCannotPredict) {
 }
 
 TEST_P(BatonCallTest, ShowsMetadataAndStates) {
-  EXPECT_THAT(Call({"metadata", "--model=affine"}).out, HasSubstr("float[?,4]"));
+  EXPECT_THAT(Call({"metadata", "--model=affine"}).output, HasSubstr("float[?,4]"));
   EXPECT_EQ(CallJson({"metadata", "--model=affine"})["inputs"][0]["shape"],
             (std::vector<int>{-1, 4}));
-  EXPECT_THAT(Call({"status", "--model=affine"}).out, HasSubstr("REASON"));
+  EXPECT_THAT(Call({"status", "--model=affine"}).output, HasSubstr("REASON"));
   EXPECT_EQ(CallJson({"status", "--model=affine"})[0]["version"], "10");
-  EXPECT_THAT(Call({"status"}).out, HasSubstr("is live and not ready"));
+  EXPECT_THAT(Call({"status"}).output, HasSubstr("is live and not ready"));
   EXPECT_EQ(CallJson({"status"})["ready"], false);
 }
 
@@ -211,24 +193,24 @@ TEST_P(BatonCallTest, BenchReportsAndFailsOnlyWhereAsked) {
   EXPECT_EQ(json["errors"][0]["code"], "UNAVAILABLE");
   EXPECT_EQ(json["errors"][0]["example"], "draining");
   EXPECT_EQ(json["rows_per_request"], 2);
-  const Result failed = Call({"bench", "--model=affine", "--requests=50", "--warm-up=0",
-                              "--rate=5000", "--quiet", "--fail-on-error"});
+  const ProgramResult failed = Call({"bench", "--model=affine", "--requests=50", "--warm-up=0",
+                                     "--rate=5000", "--quiet", "--fail-on-error"});
   EXPECT_EQ(failed.exit_code, 1);
-  EXPECT_THAT(failed.err, HasSubstr("baton: 5 of 50 requests failed"));
-  EXPECT_THAT(failed.out, HasSubstr("open loop, 5000 requests/s"));
+  EXPECT_THAT(failed.errors, HasSubstr("baton: 5 of 50 requests failed"));
+  EXPECT_THAT(failed.output, HasSubstr("open loop, 5000 requests/s"));
 }
 
 TEST_P(BatonCallTest, BenchReportsWhenInterrupted) {
   for (const int signal : {SIGINT, SIGTERM}) {
     const int64_t before = fake_.predicts();
-    Baton bench({"bench", "--model=affine", "--duration=0", "--warm-up=0", "--json",
-                 "--server=" + fake_.address(), std::string("--protocol=") + GetParam()});
+    RunningBaton bench({"bench", "--model=affine", "--duration=0", "--warm-up=0", "--json",
+                        "--server=" + fake_.address(), std::string("--protocol=") + GetParam()});
     fake_.WaitForPredicts(before + 50);
     bench.Signal(signal);
-    const Result result = bench.Wait();
-    EXPECT_EQ(result.exit_code, 0) << result.err;
-    const auto json = nlohmann::json::parse(result.out, nullptr, false);
-    ASSERT_TRUE(json.is_object()) << result.out;
+    const ProgramResult result = bench.Wait();
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    const auto json = nlohmann::json::parse(result.output, nullptr, false);
+    ASSERT_TRUE(json.is_object()) << result.output;
     EXPECT_GE(json["replies"], 40);
     EXPECT_EQ(json["failed"], 0);
   }
