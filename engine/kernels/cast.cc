@@ -13,31 +13,6 @@
 namespace baton::engine {
 namespace {
 
-template <typename T>
-constexpr bool kIsHalf = std::is_same_v<T, Float16> || std::is_same_v<T, Bfloat16>;
-
-template <typename To, typename From>
-To Convert(From x) {
-  if constexpr (kIsHalf<From>) {
-    return Convert<To>(x.ToFloat());
-  } else if constexpr (kIsHalf<To>) {
-    return To::From(static_cast<float>(x));
-  } else if constexpr (std::is_same_v<To, bool>) {
-    return x != From{0};
-  } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
-    // Out of range is undefined in C++ and in ONNX: saturate, NaN to 0.
-    if (std::isnan(x)) return 0;
-    if (x <= static_cast<From>(std::numeric_limits<To>::lowest())) {
-      return std::numeric_limits<To>::lowest();
-    }
-    if (x >= static_cast<From>(std::numeric_limits<To>::max()))
-      return std::numeric_limits<To>::max();
-    return static_cast<To>(x);
-  } else {
-    return static_cast<To>(x);
-  }
-}
-
 absl::StatusOr<std::unique_ptr<Step>> PrepareCast(PrepareContext& c, DataType to) {
   const Meta x = c.input(0);
   if (x.type == to) {
@@ -56,7 +31,7 @@ absl::StatusOr<std::unique_ptr<Step>> PrepareCast(PrepareContext& c, DataType to
         const From* in = r.input<From>(0);
         To* out = r.output<To>(0);
         ParallelFor(threads, n, 4096, [&](int64_t begin, int64_t end) {
-          for (int64_t i = begin; i < end; ++i) out[i] = Convert<To>(in[i]);
+          for (int64_t i = begin; i < end; ++i) out[i] = ConvertElement<To>(in[i]);
         });
         return absl::OkStatus();
       });

@@ -59,6 +59,9 @@ BATON_KERNEL(MakeArgExtreme);
 // unary.cc: element-wise with one operand
 BATON_KERNEL(MakeUnary);
 BATON_KERNEL(MakeClip);
+// variadic.cc
+BATON_KERNEL(MakeVariadic);
+BATON_KERNEL(MakePow);
 
 #undef BATON_KERNEL
 

@@ -129,7 +129,8 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeUnsqueeze(const Node& node, const Gr
 
 absl::StatusOr<std::unique_ptr<Kernel>> MakeSize(const Node&, const Graph&) {
   return MakeKernel([](PrepareContext& c) -> absl::StatusOr<std::unique_ptr<Step>> {
-    c.SetKnown(0, Tensor::From<int64_t>({}, {NumElements(c.input(0).shape)}));
+    const Shape scalar;
+    c.SetKnown(0, Tensor::From<int64_t>(scalar, {NumElements(c.input(0).shape)}));
     return nullptr;
   });
 }

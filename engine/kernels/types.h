@@ -1,6 +1,10 @@
 // Dispatch from a run-time DataType to a C++ element type.
 #pragma once
 
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "engine/tensor.h"
@@ -37,6 +41,32 @@ auto DispatchType(DataType type, TypeList<T, Ts...>, const F& f) -> decltype(f(T
     return DispatchType(type, TypeList<Ts...>(), f);
   } else {
     return UnsupportedType(type);
+  }
+}
+
+template <typename T>
+constexpr bool kIsHalf = std::is_same_v<T, Float16> || std::is_same_v<T, Bfloat16>;
+
+// One element of another type. A float that the integer type does not hold saturates, NaN is 0
+// (C++ and ONNX leave both undefined).
+template <typename To, typename From>
+To ConvertElement(From x) {
+  if constexpr (kIsHalf<From>) {
+    return ConvertElement<To>(x.ToFloat());
+  } else if constexpr (kIsHalf<To>) {
+    return To::From(static_cast<float>(x));
+  } else if constexpr (std::is_same_v<To, bool>) {
+    return x != From{0};
+  } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
+    if (std::isnan(x)) return 0;
+    if (x <= static_cast<From>(std::numeric_limits<To>::lowest())) {
+      return std::numeric_limits<To>::lowest();
+    }
+    if (x >= static_cast<From>(std::numeric_limits<To>::max()))
+      return std::numeric_limits<To>::max();
+    return static_cast<To>(x);
+  } else {
+    return static_cast<To>(x);
   }
 }
 
