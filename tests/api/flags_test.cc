@@ -1,0 +1,116 @@
+#include "server/api/flags.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace baton::api {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Parsed {
+  std::optional<int> exit_code;
+  ServerFlags flags;
+  std::string error;  // what went to stderr
+};
+
+Parsed Parse(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "baton-server");
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  Parsed parsed;
+  ::testing::internal::CaptureStderr();
+  parsed.exit_code = ParseServerFlags(static_cast<int>(argv.size()), argv.data(), parsed.flags);
+  parsed.error = ::testing::internal::GetCapturedStderr();
+  return parsed;
+}
+
+TEST(ServerFlags, DefaultsAreTensorFlowServings) {
+  const Parsed parsed = Parse({"--model_base_path=/m"});
+  ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;
+  EXPECT_EQ(parsed.flags.grpc.port, 8500);
+  EXPECT_EQ(parsed.flags.grpc.max_message_mb, 64);
+  ASSERT_TRUE(parsed.flags.http.has_value());
+  EXPECT_EQ(parsed.flags.http->port, 8501);
+  EXPECT_EQ(parsed.flags.drain_seconds, 30);
+  EXPECT_EQ(parsed.flags.serving.poll_seconds, 1);
+  EXPECT_TRUE(parsed.flags.serving.enable_batching);
+  ASSERT_EQ(parsed.flags.serving.models.size(), 1u);
+  EXPECT_EQ(parsed.flags.serving.models[0].name, "default");
+  EXPECT_EQ(parsed.flags.serving.models[0].base_path, "/m");
+}
+
+TEST(ServerFlags, EveryFlagArrives) {
+  const Parsed parsed =
+      Parse({"--port=1", "--grpc_socket_path=/s", "--rest_api_port=2", "--rest_api_num_threads=3",
+             "--model_repository=/r", "--file_system_poll_wait_seconds=0.5", "--workers=4",
+             "--threads_per_worker=2", "--precision=f32", "--enable_batching=false",
+             "--enable_grpc_healthcheck_service=false", "--max_message_mb=5", "--drain_seconds=6"});
+  ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;
+  EXPECT_EQ(parsed.flags.grpc.port, 1);
+  EXPECT_EQ(parsed.flags.grpc.socket_path, "/s");
+  EXPECT_EQ(parsed.flags.grpc.max_message_mb, 5);
+  EXPECT_FALSE(parsed.flags.grpc.enable_health);
+  EXPECT_EQ(parsed.flags.http->port, 2);
+  EXPECT_EQ(parsed.flags.http->threads, 3);
+  EXPECT_EQ(parsed.flags.serving.repository, "/r");
+  EXPECT_EQ(parsed.flags.serving.poll_seconds, 0.5);
+  EXPECT_EQ(parsed.flags.serving.workers, 4);
+  EXPECT_EQ(parsed.flags.serving.threads_per_worker, 2);
+  EXPECT_FALSE(parsed.flags.serving.enable_batching);
+  EXPECT_EQ(parsed.flags.drain_seconds, 6);
+}
+
+TEST(ServerFlags, ZeroTurnsHttpOffAndNoneStopsPolling) {
+  const Parsed parsed =
+      Parse({"--model_repository=/r", "--rest_api_port=0", "--model_control_mode=none"});
+  ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;
+  EXPECT_FALSE(parsed.flags.http.has_value());
+  EXPECT_EQ(parsed.flags.serving.poll_seconds, 0);
+}
+
+TEST(ServerFlags, AWrongLineIsOneClearLineAndExitTwo) {
+  const std::pair<std::vector<std::string>, const char*> kCases[] = {
+      {{}, "nothing to serve: give --model_repository=DIR"},
+      {{"--model_repository=/r", "--model_base_path=/m"}, "does not go with --model_base_path"},
+      {{"--model_repository=/r", "--model_name=m"}, "does not go with"},
+      {{"--model_repository=/r", "--port=70000"}, "--port=70000: must be from 0 (any) to 65535"},
+      {{"--model_repository=/r", "--port=abc"}, "abc"},
+      {{"--model_repository=/r", "--rest_api_port=-1"}, "--rest_api_port=-1"},
+      {{"--model_repository=/r", "--model_control_mode=explicit"}, "must be poll or none"},
+      {{"--model_repository=/r", "--file_system_poll_wait_seconds=-1"}, "must be 0 or more"},
+      {{"--model_repository=/r", "--file_system_poll_wait_seconds=nan"}, "must be 0 or more"},
+      {{"--model_repository=/r", "--workers=-2"}, "--workers=-2"},
+      {{"--model_repository=/r", "--threads_per_worker=many"}, "must be auto or a number"},
+      {{"--model_repository=/r", "--precision=bf16"}, "--precision=bf16: only f32 is supported"},
+      {{"--model_repository=/r", "--drain_seconds=-1"}, "--drain_seconds=-1"},
+      {{"--model_repository=/r", "--max_message_mb=0"}, "--max_message_mb=0"},
+      {{"--model_repositry=/r"}, "did you mean --model_repository?"},
+      {{"--model_repository=/r", "extra"}, "extra"},
+  };
+  for (const auto& [arguments, text] : kCases) {
+    const Parsed parsed = Parse(arguments);
+    SCOPED_TRACE(text);
+    EXPECT_EQ(parsed.exit_code, 2);
+    EXPECT_THAT(parsed.error, HasSubstr(text));
+    EXPECT_EQ(std::count(parsed.error.begin(), parsed.error.end(), '\n'), 1) << parsed.error;
+  }
+}
+
+TEST(ServerFlags, TensorFlowsOwnFlagsAreAcceptedWithOneWarning) {
+  const Parsed parsed = Parse({"--model_repository=/r", "--tensorflow_session_parallelism=4",
+                               "--xla_cpu_compilation_enabled", "--saved_model_tags=serve",
+                               "--enable_profiler=true"});
+  ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;
+  EXPECT_EQ(std::count(parsed.error.begin(), parsed.error.end(), '\n'), 1) << parsed.error;
+  for (const char* name : {"--tensorflow_session_parallelism", "--xla_cpu_compilation_enabled",
+                           "--saved_model_tags", "--enable_profiler"}) {
+    EXPECT_THAT(parsed.error, HasSubstr(name));
+  }
+}
+
+}  // namespace
+}  // namespace baton::api
