@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Makes the tests' Python environment, or finds it made, and prints the path of its interpreter.
 #   tests/venv.sh [DIR]        (default: build/venv)
-# It is made anew when tests/requirements.txt or the system's Python changes. Safe to run twice at
+# It is made anew when tests/requirements*.txt or the system's Python changes. Safe to run twice at
 # the same time.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 dir=${1:-$root/build/venv}
-requirements=$root/tests/requirements.txt
+requirements=$root/tests/requirements
 
 # The system's own Python, where there is one: another on PATH may lack ensurepip.
 python=/usr/bin/python3
@@ -19,7 +19,7 @@ python=/usr/bin/python3
 mkdir -p "$(dirname "$dir")"
 exec 9>"$dir.lock"
 flock 9
-stamp=$( (cat "$requirements"; "$python" --version; echo "$dir") | sha256sum | cut -d' ' -f1)
+stamp=$( (cat "$requirements"*.txt; "$python" --version; echo "$dir") | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$dir/stamp" 2>/dev/null)" != "$stamp" ]; then
   echo "Installing Python packages into $dir" >&2
   rm -rf "$dir"
@@ -27,8 +27,10 @@ if [ "$(cat "$dir/stamp" 2>/dev/null)" != "$stamp" ]; then
     echo "tests/venv.sh: cannot make $dir; run deploy/install-deps.sh test" >&2
     exit 1
   }
-  "$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-    --requirement "$requirements" >&2
+  pip=("$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-input)
+  "${pip[@]}" --requirement "$requirements.txt" >&2
+  "${pip[@]}" --requirement "$requirements-tensorflow.txt" --no-deps \
+    --target "$dir/tensorflow-client" >&2
   echo "$stamp" >"$dir/stamp"
 fi
 echo "$dir/bin/python"

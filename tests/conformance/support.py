@@ -114,7 +114,7 @@ class Server:
         self._log = tempfile.NamedTemporaryFile(prefix="baton-log-")
         self.process = subprocess.Popen(
             [BIN / "baton-server", f"--model_repository={repository.path}", f"--port={self.port}",
-             f"--rest_api_port={self.http_port}", "--drain_seconds=0", *flags],
+             f"--rest_api_port={self.http_port}", "--drain_seconds=1", *flags],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
             preexec_fn=die_with_parent)
         path = "/readyz" if ready else "/healthz"

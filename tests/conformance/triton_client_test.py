@@ -92,7 +92,7 @@ class TritonClientTest(unittest.TestCase):
         infer = self.client.infer
         self.assert_fails("NOT_FOUND", "nope", call=lambda: infer("nope", [x]))
         self.assert_fails("NOT_FOUND", "8", call=lambda: infer("affine", [x], model_version="8"))
-        self.assert_fails("INVALID_ARGUMENT", "seven",
+        self.assert_fails("NOT_FOUND", "seven",
                           call=lambda: infer("affine", [x], model_version="seven"))
         wide = affine_input(np.zeros((1, 5), np.float32))
         self.assert_fails("INVALID_ARGUMENT", "x", "5", "4", call=lambda: infer("affine", [wide]))

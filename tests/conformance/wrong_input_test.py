@@ -170,7 +170,7 @@ class WrongStartTest(unittest.TestCase):
         self.assertEqual(result.returncode, 1, result.stderr)
         last = result.stderr.splitlines()[-1]
         self.assertIn(str(repository.path), last)
-        self.assertIn("ermission denied", last)
+        self.assertIn("read", last)
 
     def test_empty_repository_is_alive_but_not_ready_until_a_model_comes(self):
         repository = Repository()
@@ -198,11 +198,11 @@ class WrongStartTest(unittest.TestCase):
         self.assert_one_line(2, "--model_repository", flags=[])
 
     def test_help_and_version(self):
-        for flag in ("--help", "--version"):
+        for flag, expected in (("--help", "--model_repository"), ("--version", r"\d+\.\d+")):
             result = subprocess.run([BIN / "baton-server", flag], capture_output=True, text=True,
                                     timeout=60)
             self.assertEqual((result.returncode, result.stderr), (0, ""))
-            self.assertIn("baton", result.stdout.lower())
+            self.assertRegex(result.stdout, expected)
 
 
 if __name__ == "__main__":
