@@ -87,9 +87,11 @@ int Serve(const baton::api::ServerFlags& flags) {
 
   int signal = 0;
   sigwait(&signals, &signal);
-  const SteadyTime end =
-      std::chrono::steady_clock::now() + std::chrono::duration_cast<baton::Duration>(
-                                             std::chrono::duration<double>(flags.drain_seconds));
+  // Even with --drain_seconds=0 what is answered already may leave.
+  const SteadyTime end = std::chrono::steady_clock::now() +
+                         std::max<baton::Duration>(
+                             kFlushTime, std::chrono::duration_cast<baton::Duration>(
+                                             std::chrono::duration<double>(flags.drain_seconds)));
   BATON_LOG(Info) << (signal == SIGTERM ? "SIGTERM" : "SIGINT") << ": draining, at most "
                   << flags.drain_seconds << " s";
   server.BeginDrain();
