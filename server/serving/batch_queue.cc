@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -24,7 +25,7 @@ BatchQueue::BatchQueue(std::string name, const QueueLimits& limits, const Clock&
                        const CostCurve& costs)
     : name_(std::move(name)), limits_(limits), clock_(clock), costs_(costs) {}
 
-absl::Status BatchQueue::Obsolete(const Task& task, SteadyTime now) const {
+absl::Status BatchQueue::Obsolete(const Task& task, SteadyTime now, bool others_wait) const {
   if (task.cancelled != nullptr && task.cancelled->load(std::memory_order_relaxed)) {
     return absl::CancelledError(absl::StrCat(name_, ": cancelled before it ran"));
   }
@@ -33,7 +34,7 @@ absl::Status BatchQueue::Obsolete(const Task& task, SteadyTime now) const {
     return absl::DeadlineExceededError(
         absl::StrCat(name_, ": the deadline passed before the request ran"));
   }
-  if (!limits_.refuse_hopeless) return absl::OkStatus();
+  if (!limits_.refuse_hopeless || !others_wait) return absl::OkStatus();
   const double needed = costs_.Estimate(task.rows) * kHopeless;
   if (const double left = Seconds(task.deadline - now); left < needed) {
     return absl::DeadlineExceededError(
@@ -53,10 +54,9 @@ absl::StatusOr<bool> BatchQueue::Submit(Task& task, const ShapeKey& key) {
   if (task.deadline == kNoDeadline && limits_.default_timeout > Duration(0)) {
     task.deadline = now + limits_.default_timeout;
   }
-  if (absl::Status obsolete = Obsolete(task, now); !obsolete.ok()) return obsolete;
-
   MutexLock lock(mu_);
   if (closed_) return absl::UnavailableError(absl::StrCat(name_, " is closed"));
+  if (absl::Status obsolete = Obsolete(task, now, tasks_ > 0); !obsolete.ok()) return obsolete;
   if (tasks_ >= limits_.max_tasks) {
     return absl::ResourceExhaustedError(
         absl::StrCat(name_, ": the queue is full: ", tasks_, " requests wait (max_queue_size)"));
@@ -71,6 +71,9 @@ absl::StatusOr<bool> BatchQueue::Submit(Task& task, const ShapeKey& key) {
   Group& group = FindOrAdd(key);
   if (!group.rejected.ok()) return group.rejected;
 
+  task.priority = limits_.priority_levels == 0 ? 0
+                  : task.priority <= 0         ? limits_.default_priority
+                                               : std::min(task.priority, limits_.priority_levels);
   PendingTask pending{std::move(task), now, next_number_++};
   ++tasks_;
   rows_ += pending.task.rows;
@@ -94,7 +97,10 @@ BatchQueue::Group& BatchQueue::FindOrAdd(const ShapeKey& key) {
         if (it == found || !g.tasks.empty() || (g.plans == nullptr && g.rejected.ok())) continue;
         if (oldest == groups_.end() || g.last_use < oldest->second.last_use) oldest = it;
       }
-      if (oldest != groups_.end()) groups_.erase(oldest);
+      if (oldest != groups_.end()) {
+        forgotten_.push_back(std::move(oldest->second.plans));
+        groups_.erase(oldest);
+      }
     }
   }
   return found->second;
@@ -111,7 +117,7 @@ PendingTask BatchQueue::PopFront(Group& group) {
 
 void BatchQueue::DropObsolete(Group& group, SteadyTime now, Batch& batch) {
   while (!group.tasks.empty()) {
-    absl::Status obsolete = Obsolete(group.tasks.front().task, now);
+    absl::Status obsolete = Obsolete(group.tasks.front().task, now, tasks_ > 1);
     if (obsolete.ok()) return;
     batch.dropped.emplace_back(PopFront(group).task, std::move(obsolete));
   }
@@ -181,6 +187,11 @@ std::shared_ptr<const PlanSet> BatchQueue::FindPlans(const ShapeKey& key) {
   if (found == groups_.end()) return nullptr;
   found->second.last_use = next_number_;
   return found->second.plans;
+}
+
+std::vector<std::shared_ptr<const PlanSet>> BatchQueue::TakeForgotten() {
+  MutexLock lock(mu_);
+  return std::exchange(forgotten_, {});
 }
 
 std::map<ShapeKey, std::vector<int64_t>> BatchQueue::Sizes() const {

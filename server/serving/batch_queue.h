@@ -29,6 +29,8 @@ struct QueueLimits {
   double max_seconds = 10;      // of estimated work waiting
   Duration max_delay{0};        // how long a task may wait for company though a worker is idle
   Duration default_timeout{0};  // for tasks without a deadline; 0: none
+  int priority_levels = 0;      // 0: the priorities of tasks are ignored
+  int default_priority = 1;     // of tasks that name none, 1 … priority_levels
   bool refuse_hopeless = true;  // tasks that cannot be done before their deadline, as estimated
   int64_t best_rows = 1;        // a batch of more brings nothing; at most max_batch_rows
   std::vector<int64_t> preferred_rows = {};  // with max_delay: sizes that need not wait; ascending
@@ -80,6 +82,8 @@ class BatchQueue {
   bool SetPlans(const ShapeKey& key, std::shared_ptr<const PlanSet> plans) ABSL_LOCKS_EXCLUDED(mu_);
   // Null if there are none (yet).
   std::shared_ptr<const PlanSet> FindPlans(const ShapeKey& key) ABSL_LOCKS_EXCLUDED(mu_);
+  // The plans of shapes that were forgotten, for the caller to free on a thread that may.
+  std::vector<std::shared_ptr<const PlanSet>> TakeForgotten() ABSL_LOCKS_EXCLUDED(mu_);
   // All groups that have plans, and the sizes of these: what traffic uses.
   std::map<ShapeKey, std::vector<int64_t>> Sizes() const ABSL_LOCKS_EXCLUDED(mu_);
   // The shape has no plans because of `why`. kInvalidArgument and kUnimplemented are remembered;
@@ -104,8 +108,9 @@ class BatchQueue {
   };
   using Groups = std::map<ShapeKey, Group>;
 
-  // Why `task` need not run any more; OK if it should.
-  absl::Status Obsolete(const Task& task, SteadyTime now) const;
+  // Why `task` need not run any more; OK if it should. `others_wait`: only then a task is refused
+  // on an estimate, so that an estimate that is wrong gets corrected by running.
+  absl::Status Obsolete(const Task& task, SteadyTime now, bool others_wait) const;
   double QueueSeconds(int64_t rows) const;
   PendingTask PopFront(Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DropObsolete(Group& group, SteadyTime now, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -121,6 +126,7 @@ class BatchQueue {
   const CostCurve& costs_;
   mutable Mutex mu_;
   Groups groups_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::shared_ptr<const PlanSet>> forgotten_ ABSL_GUARDED_BY(mu_);
   int tasks_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t rows_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t next_number_ ABSL_GUARDED_BY(mu_) = 1;

@@ -85,6 +85,8 @@ absl::Status ModelServable::CheckRows(const Task& task) const {
 }
 
 absl::Status ModelServable::Submit(Task task) {
+  // `done` may let go of the handle before this returns.
+  const std::shared_ptr<ModelServable> self = shared_from_this();
   RETURN_IF_ERROR(CheckRows(task));
   const ShapeKey key = MakeShapeKey(task.inputs, batched_);
   if (RunInline(task, key)) return absl::OkStatus();
@@ -97,9 +99,9 @@ absl::Status ModelServable::Submit(Task task) {
     return is_new.status();
   }
   if (*is_new) {
-    context_.compiler.Post([self = shared_from_this(), key, rows] { self->Compile(key, rows); });
+    context_.compiler.Post([self, key, rows] { self->Compile(key, rows); });
   } else {
-    context_.scheduler.Wake(shared_from_this());
+    context_.scheduler.Wake(self);
   }
   return absl::OkStatus();
 }
@@ -154,6 +156,7 @@ void ModelServable::CompileLater(const ShapeKey& key, int64_t rows) {
 }
 
 void ModelServable::Compile(const ShapeKey& key, int64_t rows) {
+  queue_.TakeForgotten();  // freed here
   const std::shared_ptr<const PlanSet> known = queue_.FindPlans(key);
   std::vector<PlanSet::Entry> entries;
   if (known != nullptr) entries = known->entries();

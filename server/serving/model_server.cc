@@ -158,7 +158,7 @@ void ModelServer::Stop() {
   State& s = *state_;
   if (s.lifecycle == nullptr) return;
   s.watcher.reset();
-  Drain(SteadyTime::min());
+  Drain(SteadyTime{});
   s.lifecycle->Abort();
   s.compiler->Stop();
   s.scheduler.Stop();

@@ -88,8 +88,16 @@ TEST_F(BatchQueueTest, BatchesOnlyEqualShapesOldestFirst) {
   EXPECT_THAT(TakeRows(), ElementsAre(2));
 }
 
-TEST_F(BatchQueueTest, MoreUrgentTasksGoFirst) {
+TEST_F(BatchQueueTest, IgnoresPrioritiesWhereTheModelHasNone) {
   ASSERT_TRUE(Submit(TaskOf(1, 2)).ok());
+  ASSERT_TRUE(Submit(TaskOf(2, 1)).ok());
+  EXPECT_THAT(TakeRows(), ElementsAre(1));
+}
+
+TEST_F(BatchQueueTest, MoreUrgentTasksGoFirst) {
+  limits_.priority_levels = 2;
+  limits_.default_priority = 2;
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
   ASSERT_TRUE(Submit(TaskOf(2, 1)).ok());
   ASSERT_TRUE(Submit(TaskOf(3, 1)).ok());
   EXPECT_THAT(TakeRows(), ElementsAre(2));
@@ -131,13 +139,20 @@ TEST_F(BatchQueueTest, LeavesARefusedTaskUntouched) {
 
 TEST_F(BatchQueueTest, RefusesATaskWhoseDeadlineCannotBeMet) {
   EXPECT_EQ(Submit(TaskFor(seconds(0))).status().code(), absl::StatusCode::kDeadlineExceeded);
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
   EXPECT_EQ(Submit(TaskFor(milliseconds(2))).status().code(),
             absl::StatusCode::kDeadlineExceeded);  // a row takes 10 ms
   EXPECT_TRUE(Submit(TaskFor(milliseconds(12))).ok());
 }
 
+TEST_F(BatchQueueTest, RunsATaskThatLooksHopelessWhenNothingElseWaits) {
+  EXPECT_TRUE(Submit(TaskFor(milliseconds(2))).ok());
+  EXPECT_EQ(TakeRows().size(), 1U);
+}
+
 TEST_F(BatchQueueTest, DoesNotJudgeByEstimatesThatMeanLittle) {
   limits_.refuse_hopeless = false;
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
   EXPECT_TRUE(Submit(TaskFor(milliseconds(2))).ok());
 }
 
@@ -246,6 +261,7 @@ TEST_F(BatchQueueTest, RemembersABoundedNumberOfShapes) {
     ASSERT_EQ(TakeRows().size(), 1U);
   }
   EXPECT_LE(queue().Sizes().size(), BatchQueue::kMaxGroups);
+  EXPECT_EQ(queue().TakeForgotten().size(), 500 + 1 - BatchQueue::kMaxGroups);
   EXPECT_EQ(queue().FindPlans({1, 1000}), nullptr);
   EXPECT_NE(queue().FindPlans({1, 1499}), nullptr);
 }

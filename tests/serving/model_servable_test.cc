@@ -202,6 +202,29 @@ TEST_F(ModelServableTest, AcceptsRequestsUntilTheLastHolderLetsGo) {
   EXPECT_TRUE(answers_[0].status.ok());
 }
 
+TEST_F(ModelServableTest, OutlivesAHandleThatItsOwnAnswerLetsGoOf) {
+  options_.max_inline_seconds = 20e-6;
+  cost_seconds_ = 5e-6;
+  Make();
+  FakeExecutor own;
+  std::shared_ptr<Servable> handle = servable_->Handle();
+  servable_.reset();
+  const std::vector<float> values(4);
+  bool freed_too_early = false;
+  Task task;
+  task.inputs = {ViewOf(values)};
+  task.executor = &own;
+  task.done = [&](const absl::Status&, absl::Span<const TensorView>, const PhaseTimes&) {
+    handle.reset();
+    freed_too_early = fake_.use_count() == 1;
+  };
+  Servable* servable = handle.get();
+  EXPECT_TRUE(servable->Submit(std::move(task)).ok());
+  EXPECT_FALSE(freed_too_early);
+  RunAll();
+  EXPECT_EQ(fake_.use_count(), 1);  // but freed it is
+}
+
 TEST_F(ModelServableTest, AbortAnswersWhatWaits) {
   Make();
   ASSERT_TRUE(Submit({1, 2, 3, 4}).ok());

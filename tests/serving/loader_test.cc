@@ -1,0 +1,125 @@
+#include "server/serving/loader.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "server/repository/manifest.h"
+#include "tests/serving/fake_engine.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/model_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace baton::serving {
+namespace {
+
+using ::baton::testing::AffineModel;
+using ::baton::testing::FakeClock;
+using ::baton::testing::FakeExecutor;
+using ::baton::testing::FakeRuntime;
+using ::baton::testing::TempDir;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class LoaderTest : public ::testing::Test {
+ protected:
+  LoaderTest() {
+    compiler_.Stop();
+    request_.model = "m";
+    request_.version = 7;
+    request_.directory = dir_.path();
+    Write("model.onnx", "2 1");
+  }
+  void Write(const std::string& name, const std::string& content) {
+    std::ofstream(dir_ / name, std::ios::binary) << content;
+  }
+  LoadResult Load(Runtime& runtime) {
+    states_.clear();
+    return Loader(options_, runtime, context_).Load(request_, [this](VersionState state) {
+      states_.push_back(state);
+    });
+  }
+  LoadResult Load() { return Load(fake_); }
+
+  TempDir dir_;
+  FakeClock clock_;
+  Registry registry_;
+  Metrics metrics_{registry_};
+  Scheduler scheduler_{0, [] { return std::make_unique<FakeExecutor>(); }, clock_};
+  BackgroundThread compiler_{"compiler", 0};
+  const ServableContext context_{scheduler_, compiler_, metrics_, clock_};
+  FakeRuntime fake_;
+  LoaderOptions options_;
+  LoadRequest request_;
+  std::vector<VersionState> states_;
+};
+
+TEST_F(LoaderTest, GoesThroughItsStatesAndReportsItsPhases) {
+  const LoadResult result = Load();
+  ASSERT_NE(result.servable, nullptr) << result.error;
+  EXPECT_EQ(result.servable->model(), "m");
+  EXPECT_EQ(result.servable->version(), 7);
+  EXPECT_EQ(result.servable->max_batch_size(), options_.max_request_rows);
+  EXPECT_THAT(states_, ElementsAre(VersionState::kVerifying, VersionState::kLoading,
+                                   VersionState::kWarming));
+  const std::string text = metrics_.Render();
+  for (const char* phase : {"verify", "parse", "compile", "warm"}) {
+    EXPECT_THAT(text, HasSubstr(absl::StrCat("baton_model_load_duration_seconds_count{model=\"m\","
+                                             "phase=\"",
+                                             phase, "\"} 1\n")));
+  }
+}
+
+TEST_F(LoaderTest, RefusesFilesThatAreNotWhatTheManifestSays) {
+  repository::Manifest manifest;
+  manifest.created = "2026-01-01T00:00:00Z";
+  manifest.files = {{"model.onnx", 3, std::string(64, '0')}};
+  Write("manifest.json", repository::ToJson(manifest));
+  const LoadResult result = Load();
+  EXPECT_EQ(result.servable, nullptr);
+  EXPECT_EQ(result.error.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(result.reason, "verify");
+  EXPECT_EQ(fake_.loads(), 0);
+}
+
+TEST_F(LoaderTest, RefusesAConfigThatDoesNotFitTheModel) {
+  request_.config.inputs = {{"pixels", DataType::kFloat, true, {4}}};
+  request_.config.max_batch_size = 8;
+  const LoadResult result = Load();
+  EXPECT_EQ(result.servable, nullptr);
+  EXPECT_EQ(result.error.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(result.reason, "config");
+}
+
+TEST_F(LoaderTest, RefusesAModelThatMissesItsGoldenSamples) {
+  Write("golden", "off by 3");
+  const LoadResult result = Load();
+  EXPECT_EQ(result.servable, nullptr);
+  EXPECT_EQ(result.reason, "golden");
+  EXPECT_THAT(std::string(result.error.message()), HasSubstr("off by 3"));
+}
+
+TEST_F(LoaderTest, TakesItsLimitsFromTheConfig) {
+  request_.config.max_batch_size = 3;
+  EXPECT_EQ(Load().servable->max_batch_size(), 3);
+  request_.config.max_batch_size = 0;
+  EXPECT_EQ(Load().servable->max_batch_size(), 0);
+}
+
+// The real engine behind the same door.
+TEST_F(LoaderTest, LoadsAModelWithTheEngine) {
+  EngineRuntime engine;
+  Write("model.onnx", AffineModel(2, 1));
+  const LoadResult result = Load(engine);
+  ASSERT_NE(result.servable, nullptr) << result.error;
+  EXPECT_EQ(result.servable->max_batch_size(), options_.max_request_rows);
+  Write("model.onnx", AffineModel(2, 1).substr(0, 20));
+  const LoadResult truncated = Load(engine);
+  EXPECT_EQ(truncated.servable, nullptr);
+  EXPECT_EQ(truncated.reason, "parse");
+}
+
+}  // namespace
+}  // namespace baton::serving
