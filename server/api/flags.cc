@@ -172,7 +172,8 @@ std::optional<int> ParseServerFlags(int argc, char** argv, ServerFlags& flags) {
   }
   std::string named;
   for (const CLI::Option* option : meaningless) {
-    if (option->count() > 0) absl::StrAppend(&named, named.empty() ? "" : ", ", option->get_name());
+    if (option->count() == 0) continue;
+    absl::StrAppend(&named, named.empty() ? "--" : ", --", option->get_lnames().front());
   }
   if (!named.empty()) {
     BATON_LOG(Warning) << "flags of TensorFlow that have no meaning here: " << named;

@@ -1,11 +1,12 @@
 #include "server/api/grpc_server.h"
 
+#include <google/protobuf/stubs/logging.h>
+#include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <mutex>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/cpu.h"
@@ -50,9 +51,14 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcOptions&
                                                               serving::ModelServer& server) {
   RETURN_IF_ERROR(options.Validate());
   RETURN_IF_ERROR(CheckPortFree(options.port, "--port"));
+  if (!options.socket_path.empty()) {
+    RETURN_IF_ERROR(CheckSocketFree(options.socket_path, "--grpc_socket_path"));
+  }
   static std::once_flag once;
   std::call_once(once, [] {
     gpr_set_log_function(&ForwardGrpcLog);
+    // It has a line for each message that cannot be parsed, and anyone can send such messages.
+    google::protobuf::SetLogHandler(nullptr);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
   std::unique_ptr<GrpcServer> out(new GrpcServer(options, server));
@@ -78,15 +84,9 @@ absl::Status GrpcServer::Listen() {
   builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
   builder.AddListeningPort(absl::StrCat("[::]:", options_.port), grpc::InsecureServerCredentials(),
                            &port_);
-  int socket_bound = 1;
   if (!options_.socket_path.empty()) {
-    struct stat info;
-    // What a server that was killed left behind; other files are not ours to remove.
-    if (lstat(options_.socket_path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode)) {
-      unlink(options_.socket_path.c_str());
-    }
     builder.AddListeningPort(absl::StrCat("unix:", options_.socket_path),
-                             grpc::InsecureServerCredentials(), &socket_bound);
+                             grpc::InsecureServerCredentials());
   }
   tfs_.Register(builder);
   oip_.Register(builder);
@@ -98,14 +98,10 @@ absl::Status GrpcServer::Listen() {
   }
   server_ = builder.BuildAndStart();
   if (server_ == nullptr) {
-    if (socket_bound == 0) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "cannot listen on the Unix socket ", options_.socket_path,
-          " (--grpc_socket_path): its directory must exist and be writable, and it must not be a "
-          "file of another kind"));
-    }
     return absl::FailedPreconditionError(
-        absl::StrCat("cannot listen on port ", options_.port, " (--port)"));
+        port_ == 0 ? absl::StrCat("cannot listen on port ", options_.port, " (--port)")
+                   : absl::StrCat("cannot listen on the Unix socket ", options_.socket_path,
+                                  " (--grpc_socket_path)"));
   }
   for (const std::unique_ptr<CallLoop>& loop : loops_) {
     tfs_.Serve(*loop, kBusyCalls);
@@ -123,16 +119,25 @@ GrpcServer::~GrpcServer() {
 
 bool GrpcServer::Shutdown(SteadyTime deadline) {
   if (server_ == nullptr) return true;
+  std::thread shutdown;
   if (!shut_down_) {
     shut_down_ = true;
     health_.SetNotServing();
     health_.Close();
-    const auto left = deadline - std::chrono::steady_clock::now();
-    server_->Shutdown(std::chrono::system_clock::now() +
-                      std::chrono::duration_cast<std::chrono::system_clock::duration>(left));
+    // gRPC waits for its connections, too, and a client that is idle may never close its own.
+    // So it waits on the side, until no call is left.
+    shutdown = std::thread([this, deadline] {
+      const auto left = deadline - std::chrono::steady_clock::now();
+      server_->Shutdown(std::chrono::system_clock::now() +
+                        std::chrono::duration_cast<std::chrono::system_clock::duration>(left));
+    });
   }
   bool all = true;
   for (const std::unique_ptr<CallLoop>& loop : loops_) all = loop->WaitForCalls(deadline) && all;
+  if (shutdown.joinable()) {
+    if (all) grpc_server_cancel_all_calls(server_->c_server());  // closes the connections
+    shutdown.join();
+  }
   return all;
 }
 

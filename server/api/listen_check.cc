@@ -2,6 +2,8 @@
 
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -57,6 +59,35 @@ absl::Status CheckPortFree(int port, const std::string& flag) {
       return absl::UnavailableError(
           absl::StrCat("port ", port, " (", flag, ") cannot be used: ", std::strerror(error)));
   }
+}
+
+absl::Status CheckSocketFree(const std::string& path, const std::string& flag) {
+  const auto fault = [&](absl::string_view why) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot listen on the Unix socket ", path, " (", flag, "): ", why));
+  };
+  sockaddr_un address{};
+  if (path.size() >= sizeof(address.sun_path)) {
+    return fault(absl::StrCat("the path is longer than ", sizeof(address.sun_path) - 1, " bytes"));
+  }
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const auto* generic = reinterpret_cast<const sockaddr*>(&address);
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fault(std::strerror(errno));
+  int error = connect(fd, generic, sizeof(address)) == 0 ? EADDRINUSE : errno;
+  if (error == ECONNREFUSED) {  // a socket file without a server, or another kind of file
+    struct stat info;
+    const bool stale = lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode);
+    error = stale && unlink(path.c_str()) == 0 ? 0 : EEXIST;
+  }
+  if (error == ENOENT) {  // nothing there: can it be made?
+    error = bind(fd, generic, sizeof(address)) == 0 ? 0 : errno;
+    if (error == 0) unlink(path.c_str());
+  }
+  close(fd);
+  if (error == EADDRINUSE) return fault("another server listens on it");
+  return error == 0 ? absl::OkStatus() : fault(std::strerror(error));
 }
 
 }  // namespace baton::api

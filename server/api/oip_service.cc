@@ -136,12 +136,12 @@ void OipService::ServeRefusals(CallLoop& loop) {
               "ModelConfig is not supported; ModelMetadata gives inputs and outputs");
   RefuseUnary(loop, service_, &Service::RequestModelStatistics,
               "ModelStatistics is not supported; GET /metrics gives counts and times");
-  constexpr char kControl[] =
+  static constexpr char kControl[] =
       "loading and unloading by request is not supported; change the model repository, which the "
       "server follows";
   RefuseUnary(loop, service_, &Service::RequestRepositoryModelLoad, kControl);
   RefuseUnary(loop, service_, &Service::RequestRepositoryModelUnload, kControl);
-  constexpr char kShared[] = "shared memory is not supported; send tensors in the message";
+  static constexpr char kShared[] = "shared memory is not supported; send tensors in the message";
   RefuseUnary(loop, service_, &Service::RequestSystemSharedMemoryStatus, kShared);
   RefuseUnary(loop, service_, &Service::RequestSystemSharedMemoryRegister, kShared);
   RefuseUnary(loop, service_, &Service::RequestSystemSharedMemoryUnregister, kShared);

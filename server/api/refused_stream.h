@@ -1,4 +1,5 @@
-// RefusedStream: a streaming method that Baton does not have; each call is answered kUnimplemented.
+// RefusedStream: a streaming method that Baton does not have; each call is answered kUnimplemented
+// with a text that outlives the loop.
 #pragma once
 
 #include <grpcpp/grpcpp.h>

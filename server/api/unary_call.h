@@ -132,7 +132,7 @@ void ServeUnary(CallLoop& loop, Service& service,
   for (int i = 0; i < posted; ++i) Call::Post(shared);
 }
 
-// A method that Baton does not have: answers kUnimplemented with `text`.
+// A method that Baton does not have: answers kUnimplemented with `text`, which outlives the loop.
 template <typename Service, typename RequestMethod>
 void RefuseUnary(CallLoop& loop, Service& service, RequestMethod method, const char* text) {
   ServeUnary(loop, service, method, 1,
