@@ -103,7 +103,11 @@ class PrometheusProcess:
              f"--web.listen-address=127.0.0.1:{self.port}"],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
             preexec_fn=die_with_parent)
-        wait_until(lambda: http_get(self.port, "/-/ready")[0] == 200, "Prometheus")
+        try:
+            wait_until(lambda: http_get(self.port, "/-/ready")[0] == 200, "Prometheus")
+        except AssertionError as error:
+            self.stop()
+            raise AssertionError(f"{error}; its log:\n{self.log}") from None
 
     def api(self, path, **parameters):
         status, body = http_get(self.port, f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
@@ -117,6 +121,8 @@ class PrometheusProcess:
     def stop(self):
         self._process.terminate()
         self._process.wait(60)
+        self._log.seek(0)
+        self.log = self._log.read()
         self._log.close()
         self._directory.cleanup()
 
@@ -205,7 +211,7 @@ class PrometheusTest(unittest.TestCase):
     def test_every_name_in_rules_and_dashboard_is_exported(self):
         exported = set(self.prometheus.api("label/__name__/values"))
         text = DASHBOARD.read_text() + (PROMETHEUS / "rules.yml").read_text()
-        for name in set(re.findall(r"\b(?:baton|process)_[a-z_]+(?=[{\[) ])", text)):
+        for name in set(re.findall(r"\b(?:baton|process)_[a-z_]+(?=[{\[)])", text)):
             self.assertIn(name, exported)
 
 

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BIN = pathlib.Path(os.environ.get("BATON_BIN", ROOT / "build/release/bin"))
-LIMIT = 60  # seconds, for anything that should take one or two
+LIMIT = 120  # seconds, for anything that should take one or two
 PR_SET_PDEATHSIG = 1
 
 
