@@ -185,7 +185,7 @@ bench_pid=''
 number() { sed -n "s/^ *\"$1\": \([0-9.]*\),\{0,1\}\$/\1/p" "$work/bench.json" | head -n 1; }
 answered_by() { grep -q "\"version\": \"$1\"" "$work/bench.json"; }
 requests=$(number requests) failed=$(number failed) went_back=$(number versions_went_back)
-echo "$requests requests, $failed failed; p50 $(number p50) ms, p99 $(number p99) ms"
+printf "%d requests, %d failed; p50 %.2f ms, p99 %.2f ms\n" "$requests" "$failed" "$(number p50)" "$(number p99)"
 [ "$failed" = 0 ] || fail "$failed requests failed across the swap; see $work/bench.json"
 [ "$went_back" = 0 ] || fail "clients saw version 1 after version 2; see $work/bench.json"
 for version in 1 2; do
