@@ -3,6 +3,7 @@
 # it, trains a network on handwritten digits, serves it, and publishes its next version while
 # clients call it. Leaves everything in build/; a second run starts over with a new repository.
 set -euo pipefail
+export LC_ALL=C   # numbers are read and written with a point
 
 usage() {
   cat <<'TEXT'
