@@ -175,10 +175,11 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Parse(absl::string_view onnx
 
 absl::StatusOr<std::shared_ptr<const Model>> Model::Load(const std::string& path,
                                                          const ModelOptions& options) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> file, MappedFile::Open(path));
+  // Read, not mapped: a publisher that truncates a mapped file would stop the process.
+  ASSIGN_OR_RETURN(const std::string contents, ReadFile(path));
   const size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  return Parse(file->contents(), directory, options);
+  return Parse(contents, directory, options);
 }
 
 }  // namespace baton::engine
