@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "engine/base/command_line.h"
+#include "engine/base/nearest_word.h"
 
 namespace baton::trainer {
 namespace {

@@ -5,26 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/nearest_word.h"
 #include "engine/base/version.h"
 
 namespace baton {
 namespace {
-
-// Levenshtein distance.
-size_t EditDistance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substitute = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({substitute, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
-}
 
 const CLI::App& SelectedApp(const CLI::App& app) {
   const std::vector<CLI::App*> selected = app.get_subcommands();
@@ -43,19 +28,6 @@ std::string Nearest(const CLI::App& app, const std::string& word) {
 }
 
 }  // namespace
-
-std::string NearestWord(const std::string& word, const std::vector<std::string>& known) {
-  std::string best;
-  size_t best_distance = std::max<size_t>(3, word.size() / 3) + 1;
-  for (const std::string& candidate : known) {
-    const size_t distance = EditDistance(word, candidate);
-    if (distance < best_distance) {
-      best_distance = distance;
-      best = candidate;
-    }
-  }
-  return best;
-}
 
 void SetUpCommandLine(CLI::App& app) {
   app.set_version_flag("--version", std::string(kBatonVersion));

@@ -4,8 +4,6 @@
 
 #include <CLI/CLI.hpp>
 #include <optional>
-#include <string>
-#include <vector>
 
 namespace baton {
 
@@ -15,9 +13,5 @@ void SetUpCommandLine(CLI::App& app);
 
 // Parses. A value means: exit with it now (everything has been printed).
 std::optional<int> ParseCommandLine(CLI::App& app, int argc, char** argv);
-
-// The known word that is nearest to `word` by edit distance, for "did you mean …?"; "" if none is
-// near.
-std::string NearestWord(const std::string& word, const std::vector<std::string>& known);
 
 }  // namespace baton

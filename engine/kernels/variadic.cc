@@ -78,11 +78,12 @@ absl::StatusOr<std::unique_ptr<Step>> PreparePow(PrepareContext& c) {
   ASSIGN_OR_RETURN(const Shape shape, BroadcastShape(base.shape, exponent.shape));
   const auto loop = MakeBroadcastLoop<2>(shape, {base.shape, exponent.shape});
   const int64_t n = NumElements(shape);
-  using Types = TypeList<float, double, int32_t, int64_t>;
+  using Bases = TypeList<float, double, int32_t, int64_t>;
+  using Exponents = TypeList<float, double, int32_t, int64_t, uint32_t, uint64_t>;
   using Result = absl::StatusOr<std::unique_ptr<Step>>;
-  return DispatchType(base.type, Types(), [&](auto base_tag) -> Result {
+  return DispatchType(base.type, Bases(), [&](auto base_tag) -> Result {
     using T = typename decltype(base_tag)::type;
-    return DispatchType(exponent.type, Types(), [&](auto exponent_tag) -> Result {
+    return DispatchType(exponent.type, Exponents(), [&](auto exponent_tag) -> Result {
       using E = typename decltype(exponent_tag)::type;
       c.SetOutput(0, base.type, shape);
       return MakeStep([loop, n](const RunContext& r) {

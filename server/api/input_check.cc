@@ -5,6 +5,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/nearest_word.h"
 #include "engine/base/status.h"
 
 namespace baton::api {
@@ -22,22 +23,6 @@ std::string PrintShape(absl::Span<const int64_t> shape) {
   constexpr size_t kMost = 16;
   return absl::StrCat("[", absl::StrJoin(shape.subspan(0, kMost), ","),
                       shape.size() > kMost ? ",…" : "", "]");
-}
-
-// Levenshtein distance.
-size_t EditDistance(absl::string_view a, absl::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substitute = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({substitute, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
 }
 
 std::string DidYouMean(absl::string_view name, const std::vector<engine::ValueInfo>& known) {
@@ -73,19 +58,9 @@ std::string Describe(const serving::Servable& servable) {
 }
 
 std::string NearestName(absl::string_view name, const std::vector<engine::ValueInfo>& known) {
-  constexpr size_t kLongest = 200;  // bounds the work that a hostile name can cause
-  if (name.size() > kLongest) return "";
-  std::string best;
-  size_t best_distance = std::max<size_t>(2, name.size() / 3) + 1;
-  for (const engine::ValueInfo& info : known) {
-    if (info.name.size() > kLongest) continue;
-    const size_t distance = EditDistance(name, info.name);
-    if (distance < best_distance) {
-      best_distance = distance;
-      best = info.name;
-    }
-  }
-  return best;
+  std::vector<std::string> names;
+  for (const engine::ValueInfo& info : known) names.push_back(info.name);
+  return NearestWord(name, names, /*least_distance=*/2);
 }
 
 absl::Status UnknownOutput(const serving::Servable& servable, absl::string_view name) {
