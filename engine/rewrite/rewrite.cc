@@ -81,6 +81,7 @@ absl::Status Rewrite(Graph& graph) {
   RETURN_IF_ERROR(RemoveNoOps(graph));
   RETURN_IF_ERROR(FoldConstants(graph));
   RETURN_IF_ERROR(FoldIntoConvolution(graph));
+  RETURN_IF_ERROR(FoldInputScale(graph));
   RETURN_IF_ERROR(FusePostOps(graph, MetasOf(graph)));
   RemoveDeadNodes(graph);
   return absl::OkStatus();

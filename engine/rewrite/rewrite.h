@@ -20,6 +20,9 @@ absl::Status FoldConstants(Graph& graph);
 // BatchNormalization, and Mul or Add by a constant per channel, move into the convolution's
 // weights and bias.
 absl::Status FoldIntoConvolution(Graph& graph);
+// A multiplication by a constant number moves into the weights of the product or convolution that
+// follows.
+absl::Status FoldInputScale(Graph& graph);
 // Bias, residual and activation move into the node that makes their input. `metas`: of each value,
 // from InferMetas.
 absl::Status FusePostOps(Graph& graph, const std::vector<std::optional<Meta>>& metas);

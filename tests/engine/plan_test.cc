@@ -127,6 +127,39 @@ TEST(PlanTest, FusesBiasResidualAndActivation) {
   EXPECT_THAT(ops, ElementsAre("Conv+Relu", "Conv+Add+Relu"));
 }
 
+TEST(PlanTest, FoldsAScaleIntoTheWeightsAfterIt) {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {-1, 3});
+  m.Constant("s", Tensor::From<float>({}, {0.5}));
+  m.Constant("w", Tensor::From<float>({3, 2}, {1, 2, 3, 4, 5, 6}));
+  m.Node("Mul", {"s", "x"}, {"scaled"});
+  m.Node("MatMul", {"scaled", "w"}, {"y"});
+  m.Output("y", DataType::kFloat, {-1, 2});
+  EXPECT_THAT(StepOps(m.Build(), {{1, 3}}), ElementsAre("MatMul"));
+  const auto y = RunModel(m.Build(), {Tensor::From<float>({1, 3}, {2, 4, 6})});
+  ASSERT_TRUE(y.ok()) << y.status();
+  EXPECT_THAT((*y)[0].values<float>(), ElementsAre(22, 28));
+
+  // A scaled value that something else reads too stays as it is.
+  m.Output("scaled", DataType::kFloat, {-1, 3});
+  const auto both = RunModel(m.Build(), {Tensor::From<float>({1, 3}, {2, 4, 6})});
+  ASSERT_TRUE(both.ok()) << both.status();
+  EXPECT_THAT((*both)[0].values<float>(), ElementsAre(22, 28));
+  EXPECT_THAT((*both)[1].values<float>(), ElementsAre(1, 2, 3));
+
+  // 1 / x is not a scale.
+  ModelBuilder d;
+  d.Input("x", DataType::kFloat, {-1, 2});
+  d.Constant("s", Tensor::From<float>({}, {8}));
+  d.Constant("w", Tensor::From<float>({2, 1}, {1, 1}));
+  d.Node("Div", {"s", "x"}, {"divided"});
+  d.Node("MatMul", {"divided", "w"}, {"y"});
+  d.Output("y", DataType::kFloat, {-1, 1});
+  const auto divided = RunModel(d.Build(), {Tensor::From<float>({1, 2}, {2, 4})});
+  ASSERT_TRUE(divided.ok()) << divided.status();
+  EXPECT_THAT((*divided)[0].values<float>(), ElementsAre(6));
+}
+
 TEST(PlanTest, ReusesTheArena) {
   ModelBuilder m;
   m.Input("x", DataType::kFloat, {1024});
