@@ -179,7 +179,11 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Load(const std::string& path
   ASSIGN_OR_RETURN(const std::string contents, ReadFile(path));
   const size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  return Parse(contents, directory, options);
+  absl::StatusOr<std::shared_ptr<const Model>> model = Parse(contents, directory, options);
+  if (!model.ok()) {
+    return Annotate(model.status(), slash == std::string::npos ? path : path.substr(slash + 1));
+  }
+  return model;
 }
 
 }  // namespace baton::engine

@@ -181,7 +181,7 @@ TEST_F(SwapTest, NoRequestFailsWhileThirtyVersionsAndSomeBadOnesAreBeingPublishe
     const int64_t version = next_bad();
     const std::string onnx = Onnx(version);
     Copy(version, onnx.substr(0, onnx.size() / 2));
-    ExpectNamed(version, "ONNX", "parse");
+    ExpectNamed(version, "model.onnx", "parse");
     publish_good(1);
   }
   {
@@ -238,7 +238,7 @@ TEST_F(SwapTest, NoRequestFailsWhileThirtyVersionsAndSomeBadOnesAreBeingPublishe
                      fs::path(repository_ / kModel) / std::to_string(version) / "model.onnx");
     });
     copier.join();
-    ExpectNamed(version, "ONNX", "parse");
+    ExpectNamed(version, "model.onnx", "parse");
     publish_good(1);
   }
   {
@@ -286,7 +286,7 @@ TEST_F(SwapTest, TriesAFailedVersionAgainWhenItsContentChanges) {
   WaitUntilServed(1);
   const std::string onnx = Onnx(2);
   Copy(2, onnx.substr(0, 10));
-  ExpectNamed(2, "ONNX", "parse");
+  ExpectNamed(2, "model.onnx", "parse");
   ASSERT_TRUE(WriteFileDurably(repository_ / "swap/2/model.onnx", onnx).ok());
   WaitUntilServed(2);
 }
