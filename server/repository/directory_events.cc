@@ -63,7 +63,8 @@ bool DirectoryEvents::Drain() {
       offset += static_cast<ssize_t>(sizeof event + event.len);
       if ((event.mask & IN_IGNORED) != 0) {
         // The watch is gone, by our own request or with its directory.
-        std::erase_if(watch_of_, [&](const auto& entry) { return entry.second == event.wd; });
+        const int watch = event.wd;
+        std::erase_if(watch_of_, [&](const auto& entry) { return entry.second == watch; });
       } else {
         changed = true;
       }
