@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <openssl/evp.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -144,28 +143,6 @@ absl::StatusOr<std::string> ResolveInside(const std::string& directory,
                                                    directory, "; put the file itself there"));
   }
   return file.string();
-}
-
-absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& path) {
-  FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (fd.get() < 0) return ErrnoStatus("open", path);
-  struct stat info;
-  if (fstat(fd.get(), &info) != 0) return ErrnoStatus("stat", path);
-  if (!S_ISREG(info.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
-  }
-  const size_t size = static_cast<size_t>(info.st_size);
-  const char* data = nullptr;
-  if (size > 0) {
-    void* mapped = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
-    if (mapped == MAP_FAILED) return ErrnoStatus("map", path);
-    data = static_cast<const char*>(mapped);
-  }
-  return std::shared_ptr<const MappedFile>(new MappedFile(data, size));
-}
-
-MappedFile::~MappedFile() {
-  if (data_ != nullptr) munmap(const_cast<char*>(data_), size_);
 }
 
 absl::StatusOr<std::string> Sha256OfFile(const std::string& path) {

@@ -1,4 +1,4 @@
-// Files: whole reads, durable writes, read-only mappings. Errors name the path and errno's text;
+// Files: whole reads, durable writes, digests. Errors name the path and errno's text;
 // kNotFound where the path does not exist, kPermissionDenied where it may not be read.
 #pragma once
 
@@ -26,21 +26,6 @@ absl::Status SyncDirectory(const std::string& path);
 // `directory`.
 absl::StatusOr<std::string> ResolveInside(const std::string& directory,
                                           const std::string& relative);
-
-// A read-only private mapping of a whole file; unmapped with the last owner.
-class MappedFile {
- public:
-  static absl::StatusOr<std::shared_ptr<const MappedFile>> Open(const std::string& path);
-  ~MappedFile();
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
-  absl::string_view contents() const { return {data_, size_}; }
-
- private:
-  MappedFile(const char* data, size_t size) : data_(data), size_(size) {}
-  const char* const data_;
-  const size_t size_;
-};
 
 // Lower-case hex SHA-256 of a file's contents, read in pieces.
 absl::StatusOr<std::string> Sha256OfFile(const std::string& path);
