@@ -9,9 +9,9 @@
 #include "client/command.h"
 #include "client/fit_image.h"
 #include "client/idx_file.h"
-#include "client/interrupt.h"
 #include "client/load_report.h"
 #include "client/random_inputs.h"
+#include "engine/base/interrupt.h"
 #include "engine/base/status.h"
 
 namespace baton {

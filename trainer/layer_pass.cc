@@ -1,8 +1,5 @@
 #include "trainer/layer_pass.h"
 
-#include <cstdlib>
-#include <memory>
-#include <new>
 #include <utility>
 #include <vector>
 
@@ -25,22 +22,8 @@ Shape BatchShape(const Value& source, const Layer& layer) {
 }
 
 Value MakeValue(const Device& device, const Shape& shape, const Layout& layout, Purpose purpose) {
-  // Kernels of oneDNN 2.6 were seen to write past the end of small matrices while training (glibc's
-  // heap checks caught it): what follows belongs to nobody else.
-  constexpr size_t kSpare = 8192;
-  const auto allocate = [&layout] {
-    const size_t bytes = (layout.get_size() + 63) / 64 * 64 + kSpare;
-    std::shared_ptr<void> storage(std::aligned_alloc(64, bytes),
-                                  [](void* memory) { std::free(memory); });
-    if (storage == nullptr) throw std::bad_alloc();
-    return storage;
-  };
-  Value value{shape, {}, {}, allocate(), nullptr};
-  value.data = memory(layout, device.engine, value.data_storage.get());
-  if (purpose == Purpose::kTraining) {
-    value.gradient_storage = allocate();
-    value.gradient = memory(layout, device.engine, value.gradient_storage.get());
-  }
+  Value value{shape, memory(layout, device.engine), {}};
+  if (purpose == Purpose::kTraining) value.gradient = memory(layout, device.engine);
   return value;
 }
 

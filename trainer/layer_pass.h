@@ -14,10 +14,8 @@ enum class Purpose { kTraining, kInference };
 // A batch of activations, and the loss's gradient with respect to it in the same layout.
 struct Value {
   Shape shape;  // [batch, …]
-  dnnl::memory data = {};
+  dnnl::memory data;
   dnnl::memory gradient;  // empty where nobody asks for it: inference, and the network's input
-  std::shared_ptr<void> data_storage = nullptr;  // null: somebody else's
-  std::shared_ptr<void> gradient_storage = nullptr;
 };
 
 class LayerPass {

@@ -1,18 +1,17 @@
 // baton-train: trains a preset's network on MNIST and publishes it as a new version of a model.
 
 #include <omp.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
-#include <cstdlib>
 #include <iostream>
 #include <optional>
 #include <string>
 
 #include "absl/strings/str_format.h"
 #include "engine/base/command_line.h"
+#include "engine/base/interrupt.h"
 #include "engine/base/status.h"
 #include "trainer/job.h"
 #include "trainer/progress_line.h"
@@ -21,18 +20,6 @@ namespace baton::trainer {
 namespace {
 
 constexpr char kProgram[] = "baton-train";
-
-std::atomic<bool> interrupted = false;
-static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler writes it");
-
-// The first signal asks training to stop; a second one ends the process at once.
-void StopOnSignals() {
-  struct sigaction action = {};
-  action.sa_handler = [](int) { interrupted = true; };
-  action.sa_flags = SA_RESETHAND;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-}
 
 // Where there is no value, the preset's counts.
 struct Flags {
@@ -139,7 +126,9 @@ int Main(int argc, char** argv) {
   const absl::StatusOr<JobOptions> job = MakeJob(flags);
   if (!job.ok()) return Fail(2, job.status(), " (--help lists all flags)");
 
-  StopOnSignals();
+  std::atomic<bool> interrupted = false;
+  Interrupt interrupt;
+  interrupt.Start([&interrupted] { interrupted = true; });
   omp_set_num_threads(flags.threads);
   absl::StatusOr<JobResult> result;
   {
@@ -161,11 +150,4 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace baton::trainer
 
-int main(int argc, char** argv) {
-  const int status = baton::trainer::Main(argc, argv);
-  // Everything is written and every file closed. The exit handlers are passed over: those of oneDNN
-  // 2.6 were seen to crash when training had been interrupted.
-  std::cout.flush();
-  std::cerr.flush();
-  std::_Exit(status);
-}
+int main(int argc, char** argv) { return baton::trainer::Main(argc, argv); }

@@ -1,4 +1,4 @@
-#include "client/interrupt.h"
+#include "engine/base/interrupt.h"
 
 #include <pthread.h>
 
