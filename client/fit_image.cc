@@ -5,6 +5,7 @@
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
+#include "engine/tensor_types.h"
 
 namespace baton {
 namespace {
@@ -77,45 +78,9 @@ std::optional<Fit> TryFit(Arrangement arrangement, absl::Span<const int64_t> wan
   return Fit{arrangement.order, channels, shape};
 }
 
-// Calls `f` with a value of the C++ type of `type` if that is a number that can hold 0 to 255.
-template <typename F>
-bool DispatchPixelType(DataType type, const F& f) {
-  switch (type) {
-    case DataType::kFloat:
-      return f(float{}), true;
-    case DataType::kDouble:
-      return f(double{}), true;
-    case DataType::kFloat16:
-      return f(Float16{}), true;
-    case DataType::kBfloat16:
-      return f(Bfloat16{}), true;
-    case DataType::kUint8:
-      return f(uint8_t{}), true;
-    case DataType::kUint16:
-      return f(uint16_t{}), true;
-    case DataType::kInt16:
-      return f(int16_t{}), true;
-    case DataType::kUint32:
-      return f(uint32_t{}), true;
-    case DataType::kInt32:
-      return f(int32_t{}), true;
-    case DataType::kUint64:
-      return f(uint64_t{}), true;
-    case DataType::kInt64:
-      return f(int64_t{}), true;
-    default:
-      return false;
-  }
-}
-
-template <typename T>
-T FromPixel(uint8_t pixel) {
-  if constexpr (std::is_same_v<T, Float16> || std::is_same_v<T, Bfloat16>) {
-    return T::From(pixel);
-  } else {
-    return static_cast<T>(pixel);
-  }
-}
+// What can hold 0 to 255.
+using PixelTypes = TypeList<float, double, Float16, Bfloat16, uint8_t, uint16_t, int16_t, uint32_t,
+                            int32_t, uint64_t, int64_t>;
 
 }  // namespace
 
@@ -137,8 +102,8 @@ absl::StatusOr<Tensor> FitImages(absl::Span<const Image> images, const TensorInf
   }
   const int64_t pixels = first.width * first.height;
   Tensor tensor;
-  const bool known = DispatchPixelType(input.type, [&](auto zero) {
-    using T = decltype(zero);
+  const absl::Status filled = DispatchType(input.type, PixelTypes(), [&](auto tag) {
+    using T = typename decltype(tag)::type;
     tensor = Tensor(input.type, fit->shape);
     T* out = tensor.mutable_values<T>().data();
     for (const Image& image : images) {
@@ -148,14 +113,17 @@ absl::StatusOr<Tensor> FitImages(absl::Span<const Image> images, const TensorInf
       const uint8_t* in = converted.pixels.data();
       if (fit->order == Order::kChannelsFirst) {
         for (int c = 0; c < fit->channels; ++c) {
-          for (int64_t p = 0; p < pixels; ++p) *out++ = FromPixel<T>(in[p * fit->channels + c]);
+          for (int64_t p = 0; p < pixels; ++p) {
+            *out++ = ConvertElement<T>(in[p * fit->channels + c]);
+          }
         }
       } else {
-        out = std::transform(in, in + pixels * fit->channels, out, FromPixel<T>);
+        out = std::transform(in, in + pixels * fit->channels, out, ConvertElement<T, uint8_t>);
       }
     }
+    return absl::OkStatus();
   });
-  if (!known) {
+  if (!filled.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("input \"", input.name, "\" is ",
                                                    TypeAndShape(input),
                                                    ", which cannot hold pixels of 0 to 255"));

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "engine/base/status.h"
+#include "engine/tensor_types.h"
 
 namespace baton {
 namespace {
@@ -126,49 +127,17 @@ json Nest(const T*& in, absl::Span<const int64_t> shape) {
   return list;
 }
 
-// Calls `f` with a value of the C++ type of `type`; false for a type that has none.
-template <typename F>
-bool Dispatch(DataType type, const F& f) {
-  switch (type) {
-    case DataType::kFloat:
-      return f(float{}), true;
-    case DataType::kDouble:
-      return f(double{}), true;
-    case DataType::kFloat16:
-      return f(Float16{}), true;
-    case DataType::kBfloat16:
-      return f(Bfloat16{}), true;
-    case DataType::kBool:
-      return f(bool{}), true;
-    case DataType::kString:
-      return f(std::string{}), true;
-    case DataType::kUint8:
-      return f(uint8_t{}), true;
-    case DataType::kInt8:
-      return f(int8_t{}), true;
-    case DataType::kUint16:
-      return f(uint16_t{}), true;
-    case DataType::kInt16:
-      return f(int16_t{}), true;
-    case DataType::kUint32:
-      return f(uint32_t{}), true;
-    case DataType::kInt32:
-      return f(int32_t{}), true;
-    case DataType::kUint64:
-      return f(uint64_t{}), true;
-    case DataType::kInt64:
-      return f(int64_t{}), true;
-    default:
-      return false;
-  }
-}
+// What JSON can tell.
+using JsonTypes = TypeList<float, double, Float16, Bfloat16, bool, std::string, uint8_t, int8_t,
+                           uint16_t, int16_t, uint32_t, int32_t, uint64_t, int64_t>;
 
 }  // namespace
 
 absl::StatusOr<Tensor> TensorFromJson(const json& value, const TensorInfo& input) {
-  absl::StatusOr<Tensor> tensor =
-      absl::InvalidArgumentError(absl::StrCat("type ", DataTypeName(input.type)));
-  Dispatch(input.type, [&](auto zero) { tensor = Make<decltype(zero)>(value, input.type); });
+  const absl::StatusOr<Tensor> tensor =
+      DispatchType(input.type, JsonTypes(), [&](auto tag) -> absl::StatusOr<Tensor> {
+        return Make<typename decltype(tag)::type>(value, input.type);
+      });
   if (!tensor.ok()) {
     return Annotate(tensor.status(),
                     absl::StrCat("input \"", input.name, "\" of ", TypeAndShape(input)));
@@ -204,11 +173,11 @@ absl::StatusOr<std::vector<std::pair<std::string, Tensor>>> TensorsFromJson(
 
 json TensorToJson(const TensorView& tensor) {
   json value;
-  Dispatch(tensor.type, [&](auto zero) {
-    using T = decltype(zero);
-    const T* in = static_cast<const T*>(tensor.data);
+  DispatchType(tensor.type, JsonTypes(), [&](auto tag) {
+    const auto* in = static_cast<const typename decltype(tag)::type*>(tensor.data);
     value = Nest(in, tensor.shape);
-  });
+    return absl::OkStatus();
+  }).IgnoreError();  // what JSON cannot tell is null
   return value;
 }
 

@@ -8,7 +8,7 @@
 #include "engine/kernels/kernels.h"
 #include "engine/kernels/parallel.h"
 #include "engine/kernels/strided.h"
-#include "engine/kernels/types.h"
+#include "engine/tensor_types.h"
 
 namespace baton::engine {
 namespace {

@@ -7,7 +7,7 @@
 #include "engine/base/status.h"
 #include "engine/kernels/kernels.h"
 #include "engine/kernels/parallel.h"
-#include "engine/kernels/types.h"
+#include "engine/tensor_types.h"
 
 namespace baton::engine {
 namespace {

@@ -6,7 +6,7 @@
 #include "engine/base/status.h"
 #include "engine/kernels/broadcast.h"
 #include "engine/kernels/kernels.h"
-#include "engine/kernels/types.h"
+#include "engine/tensor_types.h"
 
 namespace baton::engine {
 namespace {

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/tensor.h"
 
-namespace baton::engine {
+namespace baton {
 
 // The type as a value, to be passed to a generic lambda: f(TypeTag<float>()).
 template <typename T>
@@ -70,4 +70,4 @@ To ConvertElement(From x) {
   }
 }
 
-}  // namespace baton::engine
+}  // namespace baton
