@@ -1,9 +1,9 @@
 #include "server/repository/model_config.h"
 
 #include <google/protobuf/descriptor.h>
-#include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/message.h>
 #include <google/protobuf/text_format.h>
+#include <google/protobuf/util/json_util.h>
 
 #include <algorithm>
 #include <limits>
@@ -11,12 +11,14 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/file.h"
 #include "engine/base/status.h"
 #include "proto/model_config.pb.h"
 #include "server/repository/scan.h"
+#include "server/repository/text_errors.h"
 
 namespace baton::repository {
 namespace {
@@ -37,15 +39,21 @@ constexpr absl::string_view kHonoured[] = {
     "output.data_type",
     "output.dims",
     "parameters",
+    "instance_group.count",
     "dynamic_batching.preferred_batch_size",
     "dynamic_batching.max_queue_delay_microseconds",
     "dynamic_batching.default_queue_policy.max_queue_size",
     "dynamic_batching.default_queue_policy.default_timeout_microseconds",
+    "dynamic_batching.default_queue_policy.allow_timeout_override",
+    "dynamic_batching.priority_levels",
+    "dynamic_batching.default_priority_level",
 };
 constexpr absl::string_view kPlatforms[] = {"onnxruntime_onnx"};
 constexpr absl::string_view kBackends[] = {"onnxruntime", "onnxruntime_onnx", "baton"};
 constexpr absl::string_view kPrecisions[] = {"f32", "bf16", "int8", "auto"};
 constexpr char kPrecisionKey[] = "precision";
+constexpr char kLabelPrefix[] = "label.";
+constexpr int kMaxPriorityLevels = 1000;
 
 struct TypeRow {
   inference::DataType config;
@@ -78,22 +86,6 @@ template <typename Range>
 bool Contains(const Range& range, absl::string_view value) {
   return std::find(std::begin(range), std::end(range), value) != std::end(range);
 }
-
-// Collects the parser's complaints as "<path>:<line>:<column>: <text>".
-class Errors final : public pb::io::ErrorCollector {
- public:
-  explicit Errors(const std::string& path) : path_(path) {}
-  void AddError(int line, pb::io::ColumnNumber column, const std::string& message) override {
-    // The parser counts from 0 and gives -1 where it knows no line.
-    texts_.push_back(line < 0 ? absl::StrCat(path_, ": ", message)
-                              : absl::StrCat(path_, ":", line + 1, ":", column + 1, ": ", message));
-  }
-  std::string Text() const { return absl::StrJoin(texts_, "; "); }
-
- private:
-  const std::string& path_;
-  std::vector<std::string> texts_;
-};
 
 // Adds to `found` the paths of all fields that are set in `message` and not honoured.
 void FindNotHonoured(const pb::Message& message, const std::string& prefix,
@@ -131,8 +123,15 @@ std::vector<std::string> Warnings(const inference::ModelConfig& message, const s
   std::set<std::string> fields;
   FindNotHonoured(message, "", fields);
   if (message.default_model_filename() == kModelFile) fields.erase("default_model_filename");
+  const bool on_cpu = std::all_of(
+      message.instance_group().begin(), message.instance_group().end(), [](const auto& group) {
+        return group.kind() == inference::ModelInstanceGroup::KIND_CPU ||
+               group.kind() == inference::ModelInstanceGroup::KIND_AUTO;
+      });
+  if (on_cpu) fields.erase("instance_group.kind");
   for (const auto& [key, value] : message.parameters()) {
-    if (key != kPrecisionKey) fields.insert(absl::StrCat("parameters[", key, "]"));
+    if (key == kPrecisionKey || absl::StartsWith(key, kLabelPrefix)) continue;
+    fields.insert(absl::StrCat("parameters[", key, "]"));
   }
   std::vector<std::string> warnings;
   for (const std::string& field : fields) {
@@ -228,7 +227,45 @@ absl::StatusOr<DynamicBatching> ConvertBatching(const inference::ModelDynamicBat
   ASSIGN_OR_RETURN(batching.default_timeout_us,
                    Bounded(queue.default_timeout_microseconds(),
                            "dynamic_batching.default_queue_policy.default_timeout_microseconds"));
+  batching.allow_timeout_override =
+      !message.has_default_queue_policy() || queue.allow_timeout_override();
+  if (message.priority_levels() > kMaxPriorityLevels) {
+    return absl::InvalidArgumentError(absl::StrCat("dynamic_batching.priority_levels is ",
+                                                   message.priority_levels(), "; expected at most ",
+                                                   kMaxPriorityLevels));
+  }
+  batching.priority_levels = static_cast<int>(message.priority_levels());
+  if (batching.priority_levels == 0) return batching;
+  if (message.default_priority_level() < 1 ||
+      message.default_priority_level() > message.priority_levels()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "dynamic_batching.default_priority_level is ", message.default_priority_level(),
+        "; expected 1 to priority_levels, ", message.priority_levels()));
+  }
+  batching.default_priority_level = static_cast<int>(message.default_priority_level());
   return batching;
+}
+
+// One of Baton's own options, or anything else, which is passed over.
+absl::Status ReadParameter(const std::string& key, const std::string& value, ModelConfig& config) {
+  if (key == kPrecisionKey) {
+    if (!Contains(kPrecisions, value)) {
+      return absl::InvalidArgumentError(absl::StrCat("parameters[", key, "] is \"", value,
+                                                     "\"; expected \"",
+                                                     absl::StrJoin(kPrecisions, "\", \""), "\""));
+    }
+    config.precision = value;
+  } else if (absl::StartsWith(key, kLabelPrefix)) {
+    const std::string label = key.substr(sizeof kLabelPrefix - 1);
+    int64_t version = 0;
+    if (label.empty() || !absl::SimpleAtoi(value, &version) || version < 1) {
+      return absl::InvalidArgumentError(absl::StrCat("parameters[", key, "] is \"", value,
+                                                     "\"; expected ", kLabelPrefix,
+                                                     "NAME, and the number of a version"));
+    }
+    config.labels[label] = version;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckRuntime(absl::string_view field, const std::string& value,
@@ -267,13 +304,14 @@ absl::StatusOr<ModelConfig> Convert(const inference::ModelConfig& message,
                    ConvertBatching(message.dynamic_batching(), config.max_batch_size));
   for (const auto& [key, value] : message.parameters()) {
     config.parameters[key] = value.string_value();
-    if (key != kPrecisionKey) continue;
-    if (!Contains(kPrecisions, value.string_value())) {
-      return absl::InvalidArgumentError(absl::StrCat("parameters[", key, "] is \"",
-                                                     value.string_value(), "\"; expected \"",
-                                                     absl::StrJoin(kPrecisions, "\", \""), "\""));
+    RETURN_IF_ERROR(ReadParameter(key, value.string_value(), config));
+  }
+  for (const inference::ModelInstanceGroup& group : message.instance_group()) {
+    if (group.count() < 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("instance_group.count is ", group.count(), "; expected 0 or more"));
     }
-    config.precision = value.string_value();
+    config.instance_count += group.count();
   }
   return config;
 }
@@ -352,21 +390,37 @@ absl::Status CheckAll(const ModelConfig& config, const std::vector<TensorSpec>& 
   return absl::OkStatus();
 }
 
+absl::StatusOr<ModelConfig> ConvertAll(inference::ModelConfig& message, const std::string& path,
+                                       absl::string_view model_name) {
+  absl::StatusOr<ModelConfig> config = Convert(message, model_name);
+  if (!config.ok()) return Annotate(config.status(), path);
+  config->warnings = Warnings(message, path);
+  config->message = message.SerializeAsString();
+  return config;
+}
+
 }  // namespace
+
+absl::StatusOr<ModelConfig> ParseModelConfigJson(absl::string_view json, const std::string& path,
+                                                 absl::string_view model_name) {
+  inference::ModelConfig message;
+  const auto parsed = pb::util::JsonStringToMessage(std::string(json), &message);
+  if (!parsed.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", std::string(parsed.message())));
+  }
+  return ConvertAll(message, path, model_name);
+}
 
 absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, const std::string& path,
                                              absl::string_view model_name) {
-  Errors errors(path);
+  TextErrors errors(path);
   pb::TextFormat::Parser parser;
   parser.RecordErrorsTo(&errors);
   inference::ModelConfig message;
   if (!parser.ParseFromString(std::string(text), &message)) {
     return absl::InvalidArgumentError(errors.Text());
   }
-  absl::StatusOr<ModelConfig> config = Convert(message, model_name);
-  if (!config.ok()) return Annotate(config.status(), path);
-  config->warnings = Warnings(message, path);
-  return config;
+  return ConvertAll(message, path, model_name);
 }
 
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& model_path,

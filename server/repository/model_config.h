@@ -30,6 +30,9 @@ struct DynamicBatching {
   int64_t max_queue_delay_us = 0;              // 0: greedy, a request never waits for company
   int64_t max_queue_size = 0;                  // requests; 0: the server's default
   int64_t default_timeout_us = 0;              // 0: none
+  bool allow_timeout_override = true;          // false: a request's timeout can only be shorter
+  int priority_levels = 0;                     // 0: priorities are ignored
+  int default_priority_level = 0;              // 1 … priority_levels, where there are levels
 };
 
 struct ModelConfig {
@@ -39,8 +42,12 @@ struct ModelConfig {
   std::vector<TensorSpec> outputs;  // empty: from the model
   std::optional<VersionPolicy> version_policy;
   DynamicBatching dynamic_batching;
-  std::optional<std::string> precision;  // parameters: "f32", "bf16", "int8" or "auto"
-  std::map<std::string, std::string> parameters;
+  int instance_count = 0;  // executions at once; 0: as many as there are workers
+  // From `parameters`, Baton's own options:
+  std::optional<std::string> precision;           // "f32", "bf16", "int8" or "auto"
+  std::map<std::string, int64_t> labels;          // "label.NAME": the version NAME stands for
+  std::map<std::string, std::string> parameters;  // all
+  std::string message;  // the whole inference.ModelConfig in wire format, for who asks
   // One text for each field that was set and is not honoured; the caller logs them.
   std::vector<std::string> warnings;
 };
@@ -51,6 +58,10 @@ struct ModelConfig {
 // runs ONNX.
 absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, const std::string& path,
                                              absl::string_view model_name);
+
+// The same of the JSON form; errors have no line.
+absl::StatusOr<ModelConfig> ParseModelConfigJson(absl::string_view json, const std::string& path,
+                                                 absl::string_view model_name);
 
 // Reads `model_path`/config.pbtxt; a default ModelConfig where there is none.
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& model_path,

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "server/repository/manifest.h"
+#include "server/repository/model_settings.h"
 
 namespace baton::repository {
 
@@ -65,6 +66,9 @@ struct ModelScan {
   std::map<int64_t, VersionScan> versions;  // lowest first
   std::optional<FileStamp> config;          // of config.pbtxt, absent where there is none
   std::vector<std::string> warnings;        // what was passed over and why, one text each
+  // Filled in by the watcher, for a model that was named to it; else the defaults.
+  ModelSettings settings;
+  uint64_t reading = 0;
 };
 
 struct RepositoryScan {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <optional>
 #include <utility>
 
@@ -38,10 +39,35 @@ int PollTimeout(std::optional<SteadyTime> time) {
   return static_cast<int>(std::clamp<int64_t>(left.count(), 0, 1'000'000'000));
 }
 
+absl::Status CheckModels(const std::vector<ModelSource>& models) {
+  std::set<std::string> names;
+  for (const ModelSource& model : models) {
+    RETURN_IF_ERROR(CheckModelName(model.name));
+    if (model.base_path.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("model \"", model.name, "\": its base path is empty"));
+    }
+    if (!names.insert(model.name).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("model \"", model.name, "\" is configured twice"));
+    }
+    RETURN_IF_ERROR(Annotate(model.settings.version_policy.value_or(VersionPolicy{}).Validate(),
+                             absl::StrCat("model \"", model.name, "\"")));
+  }
+  return absl::OkStatus();
+}
+
+bool IsSameDirectory(const std::string& a, const std::string& b) {
+  std::error_code error;  // paths that cannot be compared differ
+  return a == b || std::filesystem::equivalent(a, b, error);
+}
+
+// The first one stays where two are of the same directory.
 void Add(std::map<std::string, ModelScan, std::less<>>& models, ModelScan model) {
   const auto [entry, is_new] = models.try_emplace(model.name, model);
   if (is_new) return;
   ModelScan& other = entry->second;
+  if (IsSameDirectory(other.path, model.path)) return;
   other.status = absl::AlreadyExistsError(absl::StrCat("model \"", model.name,
                                                        "\" is in two places, ", other.path, " and ",
                                                        model.path, "; rename or remove one"));
@@ -58,19 +84,7 @@ absl::Status WatcherOptions::Validate() const {
   for (const std::string& root : roots) {
     if (root.empty()) return absl::InvalidArgumentError("the path of a model repository is empty");
   }
-  std::set<std::string> names;
-  for (const Model& model : models) {
-    RETURN_IF_ERROR(CheckModelName(model.name));
-    if (model.base_path.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("model \"", model.name, "\": its base path is empty"));
-    }
-    if (!names.insert(model.name).second) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("model \"", model.name, "\" is configured twice"));
-    }
-  }
-  return absl::OkStatus();
+  return CheckModels(models);
 }
 
 absl::StatusOr<std::unique_ptr<Watcher>> Watcher::Start(WatcherOptions options, Listener listener) {
@@ -87,7 +101,8 @@ Watcher::Watcher(WatcherOptions options, Listener listener, int wake_fd)
       listener_(std::move(listener)),
       wake_fd_(wake_fd),
       events_(options_.use_inotify && options_.interval.count() > 0 ? DirectoryEvents::Create()
-                                                                    : nullptr) {}
+                                                                    : nullptr),
+      models_(options_.models) {}
 
 Watcher::~Watcher() {
   {
@@ -103,6 +118,17 @@ void Watcher::Wake() {
   const uint64_t one = 1;
   // Fails only when the counter is full, and then the thread wakes anyway.
   [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof one);
+}
+
+absl::Status Watcher::SetModels(std::vector<ModelSource> models) {
+  RETURN_IF_ERROR(CheckModels(models));
+  {
+    MutexLock lock(mu_);
+    models_ = std::move(models);
+    models_changed_ = true;
+  }
+  Wake();
+  return absl::OkStatus();
 }
 
 void Watcher::RequestPoll() {
@@ -139,15 +165,17 @@ void Watcher::Run() {
   while (true) {
     uint64_t request = 0;
     bool is_requested = false;
+    bool has_news = false;
     {
       MutexLock lock(mu_);
       if (stop_) return;
       request = requested_;
       is_requested = requested_ > answered_;
+      has_news = models_changed_;
     }
     const SteadyTime now = clock.Now();
     const bool is_poll = is_requested || (next_poll.has_value() && now >= *next_poll);
-    if (is_poll || (events_pending && now >= last_scan + kEventGap)) {
+    if (is_poll || has_news || (events_pending && now >= last_scan + kEventGap)) {
       if (events_ != nullptr) events_->Drain();  // the scan will see what they tell of
       events_pending = false;
       Scan(is_poll);
@@ -175,8 +203,14 @@ void Watcher::Scan(bool is_poll) {
   const int64_t now_ns = WallClockNs();
   auto snapshot = std::make_shared<Snapshot>();
   snapshot->number = last_ == nullptr ? 1 : last_->number + 1;
+  std::vector<ModelSource> models;
+  {
+    MutexLock lock(mu_);
+    models = models_;
+    models_changed_ = false;
+  }
   std::vector<std::string> warnings;
-  FillModels(*snapshot, warnings);
+  FillModels(models, *snapshot, warnings);
   for (auto& [name, model] : snapshot->models) settler_.Observe(model, is_poll, now_ns);
   if (last_ != nullptr) {
     for (const auto& [name, model] : last_->models) {
@@ -196,9 +230,20 @@ void Watcher::Scan(bool is_poll) {
   listener_(std::move(snapshot));
 }
 
-void Watcher::FillModels(Snapshot& snapshot, std::vector<std::string>& warnings) const {
-  for (const WatcherOptions::Model& model : options_.models) {
-    Add(snapshot.models, ScanModel(model.name, model.base_path));
+void Watcher::FillModels(const std::vector<ModelSource>& models, Snapshot& snapshot,
+                         std::vector<std::string>& warnings) const {
+  for (const ModelSource& model : models) {
+    const ModelScan* known = nullptr;
+    if (last_ != nullptr && model.reading != 0) {
+      const auto found = last_->models.find(model.name);
+      if (found != last_->models.end() && found->second.reading == model.reading) {
+        known = &found->second;
+      }
+    }
+    ModelScan scan = known != nullptr ? *known : ScanModel(model.name, model.base_path, model.root);
+    scan.settings = model.settings;
+    scan.reading = model.reading;
+    Add(snapshot.models, std::move(scan));
   }
   for (const std::string& root : options_.roots) {
     RepositoryScan scan = ScanRepository(root);

@@ -32,12 +32,8 @@ struct Snapshot {
 };
 
 struct WatcherOptions {
-  struct Model {
-    std::string name;
-    std::string base_path;
-  };
-  std::vector<std::string> roots;  // repositories: each sub-directory a model
-  std::vector<Model> models;       // single models
+  std::vector<std::string> roots;   // repositories: each sub-directory a model
+  std::vector<ModelSource> models;  // single models, at the start
   // Between two polls; 0: one scan at the start, then only when asked.
   std::chrono::milliseconds interval{1000};
   bool use_inotify = true;  // never when interval is 0
@@ -59,6 +55,11 @@ class Watcher {
   Watcher(const Watcher&) = delete;
   Watcher& operator=(const Watcher&) = delete;
 
+  // The single models from the next scan on; that begins soon, but counts as no poll. A model that
+  // is below a root, too, is one model with these settings. kInvalidArgument as
+  // WatcherOptions::Validate; nothing changes then.
+  absl::Status SetModels(std::vector<ModelSource> models) ABSL_LOCKS_EXCLUDED(mu_);
+
   // Asks for a scan now, besides the first one; it counts as a poll for settling. Does not wait for
   // it.
   void RequestPoll() ABSL_LOCKS_EXCLUDED(mu_);
@@ -69,10 +70,11 @@ class Watcher {
  private:
   Watcher(WatcherOptions options, Listener listener, int wake_fd);
   void Run();
-  void Scan(bool is_poll);
+  void Scan(bool is_poll) ABSL_LOCKS_EXCLUDED(mu_);
   // The models of all roots and those configured by name, each with what is wrong with it; adds
   // the texts of what was passed over.
-  void FillModels(Snapshot& snapshot, std::vector<std::string>& warnings) const;
+  void FillModels(const std::vector<ModelSource>& models, Snapshot& snapshot,
+                  std::vector<std::string>& warnings) const;
   void LogNews(const Snapshot& snapshot, const std::vector<std::string>& warnings);
   void Wake();
 
@@ -88,9 +90,11 @@ class Watcher {
 
   Mutex mu_;
   CondVar scanned_;
-  uint64_t requested_ ABSL_GUARDED_BY(mu_) = 0;  // scans asked for
-  uint64_t answered_ ABSL_GUARDED_BY(mu_) = 0;   // requests that a finished scan has answered
-  bool stop_ ABSL_GUARDED_BY(mu_) = false;       // goes true once, never back
+  std::vector<ModelSource> models_ ABSL_GUARDED_BY(mu_);
+  bool models_changed_ ABSL_GUARDED_BY(mu_) = false;  // since the last scan
+  uint64_t requested_ ABSL_GUARDED_BY(mu_) = 0;       // scans asked for
+  uint64_t answered_ ABSL_GUARDED_BY(mu_) = 0;        // requests that a finished scan has answered
+  bool stop_ ABSL_GUARDED_BY(mu_) = false;            // goes true once, never back
 
   std::thread thread_;  // last: starts when everything else is there
 };

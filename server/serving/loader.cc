@@ -152,6 +152,7 @@ class Loader::Attempt {
 
   ServableOptions OptionsOfServable() const {
     ServableOptions options;
+    options.config = request_.config;
     options.max_request_rows =
         RowsFixedByConfig() ? *request_.config.max_batch_size : options_.max_request_rows;
     // A delay is there to collect company; running inline would defeat it.

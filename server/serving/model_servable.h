@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/model.h"
+#include "server/repository/model_config.h"
 #include "server/serving/background_thread.h"
 #include "server/serving/batch_queue.h"
 #include "server/serving/metrics.h"
@@ -22,6 +23,7 @@
 namespace baton::serving {
 
 struct ServableOptions {
+  repository::ModelConfig config = {};
   int64_t max_request_rows = 1;   // where requests are batched
   double max_inline_seconds = 0;  // cheaper requests run on the thread that submits them
   int parallel_threads = 1;       // of plans for a request that is alone
@@ -52,6 +54,7 @@ class ModelServable final : public Servable,
   const std::string& model() const override { return name_; }
   int64_t version() const override { return version_; }
   const engine::Signature& signature() const override { return model_->signature(); }
+  const repository::ModelConfig& config() const override { return options_.config; }
   int64_t max_batch_size() const override;
   VersionMetrics& metrics() override { return metrics_; }
   absl::Status Submit(Task task) override;

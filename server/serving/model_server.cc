@@ -53,7 +53,7 @@ repository::WatcherOptions ForWatcher(const ModelServerOptions& options) {
   repository::WatcherOptions watcher;
   if (!options.repository.empty()) watcher.roots.push_back(options.repository);
   for (const ModelServerOptions::NamedModel& model : options.models) {
-    watcher.models.push_back({model.name, model.base_path});
+    watcher.models.push_back({model.name, model.base_path, "", {}, 0});
   }
   watcher.interval =
       std::chrono::milliseconds(static_cast<int64_t>(std::ceil(options.poll_seconds * 1e3)));

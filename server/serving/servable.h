@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "engine/model.h"
+#include "server/repository/model_config.h"
 #include "server/serving/task.h"
 
 namespace baton::serving {
@@ -21,6 +22,9 @@ class Servable {
   virtual const std::string& model() const = 0;
   virtual int64_t version() const = 0;
   virtual const engine::Signature& signature() const = 0;
+
+  // What config.pbtxt, or who loaded the model instead, says about it.
+  virtual const repository::ModelConfig& config() const = 0;
 
   // Largest number of rows in one request; 0 if the model has no batch dimension (then `rows` of a
   // task is 1 and the shapes are taken as they are).

@@ -45,6 +45,8 @@ class TestServable final : public serving::Servable {
   const std::string& model() const override { return model_; }
   int64_t version() const override { return version_; }
   const engine::Signature& signature() const override { return signature_; }
+  const repository::ModelConfig& config() const override { return config_; }
+  void set_config(repository::ModelConfig config) { config_ = std::move(config); }
   int64_t max_batch_size() const override { return max_batch_size_; }
   serving::VersionMetrics& metrics() override {
     BATON_CHECK(metrics_ != nullptr);
@@ -75,6 +77,7 @@ class TestServable final : public serving::Servable {
   const std::string model_;
   const int64_t version_;
   const engine::Signature signature_;
+  repository::ModelConfig config_;
   const int64_t max_batch_size_;
   std::unique_ptr<serving::VersionMetrics> metrics_;  // set before it serves
   RunFunction run_;                                   // set before it serves

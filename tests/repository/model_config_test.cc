@@ -36,6 +36,20 @@ TEST(ParseModelConfig, AnEmptyTextLeavesEverythingToTheModel) {
   EXPECT_THAT(config->warnings, IsEmpty());
 }
 
+TEST(ParseModelConfigJson, ReadsWhatARequestToLoadSends) {
+  const auto config = ParseModelConfigJson(
+      R"({"max_batch_size": 8, "version_policy": {"specific": {"versions": ["2", 3]}}})",
+      "the request's config", "m");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->max_batch_size, 8);
+  EXPECT_THAT(config->version_policy->specific, ElementsAre(2, 3));
+  for (const char* wrong : {"{", R"({"max_batch_sizes": 8})", R"({"max_batch_size": -1})"}) {
+    const auto status = ParseModelConfigJson(wrong, "the request's config", "m").status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(status.message(), HasSubstr("the request's config: ")) << wrong;
+  }
+}
+
 TEST(ParseModelConfig, ReadsEveryFieldThatIsHonoured) {
   const auto config = Parse(R"(
     # as Triton's own examples write it
@@ -53,9 +67,17 @@ TEST(ParseModelConfig, ReadsEveryFieldThatIsHonoured) {
     dynamic_batching {
       preferred_batch_size: [ 8, 4 ]
       max_queue_delay_microseconds: 100
-      default_queue_policy { max_queue_size: 16 default_timeout_microseconds: 5000 }
+      priority_levels: 3
+      default_priority_level: 2
+      default_queue_policy {
+        max_queue_size: 16
+        default_timeout_microseconds: 5000
+        allow_timeout_override: false
+      }
     }
+    instance_group [ { count: 2 kind: KIND_CPU }, { count: 1 } ]
     parameters { key: "precision" value { string_value: "bf16" } }
+    parameters { key: "label.stable" value { string_value: "4" } }
   )");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->max_batch_size, 8);
@@ -73,7 +95,13 @@ TEST(ParseModelConfig, ReadsEveryFieldThatIsHonoured) {
   EXPECT_EQ(config->dynamic_batching.max_queue_size, 16);
   EXPECT_EQ(config->dynamic_batching.default_timeout_us, 5000);
   EXPECT_EQ(config->precision, "bf16");
-  EXPECT_THAT(config->parameters, ElementsAre(Pair("precision", "bf16")));
+  EXPECT_EQ(config->dynamic_batching.priority_levels, 3);
+  EXPECT_EQ(config->dynamic_batching.default_priority_level, 2);
+  EXPECT_FALSE(config->dynamic_batching.allow_timeout_override);
+  EXPECT_EQ(config->instance_count, 3);
+  EXPECT_THAT(config->labels, ElementsAre(Pair("stable", 4)));
+  EXPECT_THAT(config->parameters,
+              ElementsAre(Pair("label.stable", "4"), Pair("precision", "bf16")));
   EXPECT_THAT(config->warnings, IsEmpty());
 }
 
@@ -190,7 +218,7 @@ TEST_P(IgnoredFieldTest, IsNamedInOneWarning) {
 INSTANTIATE_TEST_SUITE_P(
     Table, IgnoredFieldTest,
     ::testing::Values(
-        IgnoredField{"instance_group", "instance_group [ { count: 2 kind: KIND_CPU } ]"},
+        IgnoredField{"instance_group.kind", "instance_group [ { count: 2 kind: KIND_GPU } ]"},
         IgnoredField{"model_warmup", "model_warmup { name: \"w\" batch_size: 1 }"},
         IgnoredField{"optimization", "optimization { graph { level: 1 } }"},
         IgnoredField{"default_model_filename", "default_model_filename: \"net.onnx\""},
@@ -220,15 +248,10 @@ INSTANTIATE_TEST_SUITE_P(
                      "output { name: \"y\" data_type: TYPE_FP32 dims: 1 label_filename: \"l\" }"},
         IgnoredField{"dynamic_batching.preserve_ordering",
                      "dynamic_batching { preserve_ordering: true }"},
-        IgnoredField{"dynamic_batching.priority_levels", "dynamic_batching { priority_levels: 2 }"},
-        IgnoredField{"dynamic_batching.default_priority_level",
-                     "dynamic_batching { default_priority_level: 1 }"},
         IgnoredField{"dynamic_batching.priority_queue_policy",
                      "dynamic_batching { priority_queue_policy { key: 1 value {} } }"},
         IgnoredField{"dynamic_batching.default_queue_policy.timeout_action",
                      "dynamic_batching { default_queue_policy { timeout_action: DELAY } }"},
-        IgnoredField{"dynamic_batching.default_queue_policy.allow_timeout_override",
-                     "dynamic_batching { default_queue_policy { allow_timeout_override: true } }"},
         IgnoredField{"parameters[execution_mode]",
                      "parameters { key: \"execution_mode\" value { string_value: \"1\" } }"}),
     [](const auto& info) {

@@ -116,6 +116,53 @@ TEST(Watcher, PollReturnsAfterAScanThatSawEverything) {
   }
 }
 
+TEST(Watcher, ServesTheModelsSetLast) {
+  TempDir dir;
+  WriteAt(dir / "repo/a/1/model.onnx", "x");
+  WriteAt(dir / "elsewhere/3/model.onnx", "x");
+  WatcherOptions options = OnlyWhenAsked();
+  options.roots = {dir / "repo"};
+  Inbox inbox;
+  const auto watcher = Start(options, inbox);
+  ModelSettings settings;
+  settings.labels = {{"stable", 1}};
+  // The first is in the repository anyway: it is one model, with the settings.
+  ASSERT_TRUE(
+      watcher->SetModels({{"a", dir / "repo/a", dir / "repo", settings}, {"b", dir / "elsewhere"}})
+          .ok());
+  watcher->Poll();
+  SnapshotPtr snapshot = inbox.latest();
+  ASSERT_THAT(snapshot->models, ElementsAre(Key("a"), Key("b")));
+  EXPECT_TRUE(snapshot->models.at("a").status.ok()) << snapshot->models.at("a").status;
+  EXPECT_EQ(snapshot->models.at("a").settings, settings);
+  EXPECT_EQ(snapshot->models.at("b").settings, ModelSettings{});
+
+  EXPECT_FALSE(watcher->SetModels({{"b", ""}}).ok());
+  ASSERT_TRUE(watcher->SetModels({{"a", dir / "elsewhere"}}).ok());
+  watcher->Poll();
+  snapshot = inbox.latest();
+  ASSERT_THAT(snapshot->models, ElementsAre(Key("a")));
+  EXPECT_THAT(snapshot->models.at("a").status.message(), HasSubstr("in two places"));
+}
+
+TEST(Watcher, ReadsAModelUnderExplicitControlOnceForEachReading) {
+  TempDir dir;
+  WriteAt(dir / "m/1/model.onnx", "x");
+  WatcherOptions options = OnlyWhenAsked();
+  options.models = {{"m", dir / "m", "", {}, 1}};
+  Inbox inbox;
+  const auto watcher = Start(options, inbox);
+  watcher->Poll();
+  WriteAt(dir / "m/2/model.onnx", "x");
+  watcher->Poll();
+  watcher->Poll();
+  EXPECT_THAT(inbox.latest()->models.at("m").versions, ElementsAre(Key(1)));
+  EXPECT_TRUE(MayTake(inbox.latest()->models.at("m").versions.at(1)));
+  ASSERT_TRUE(watcher->SetModels({{"m", dir / "m", "", {}, 2}}).ok());
+  watcher->Poll();
+  EXPECT_THAT(inbox.latest()->models.at("m").versions, ElementsAre(Key(1), Key(2)));
+}
+
 TEST(Watcher, SettlesByPolls) {
   TempDir dir;
   fs::create_directories(dir / "m");

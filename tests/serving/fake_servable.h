@@ -15,6 +15,7 @@ class FakeServable final : public serving::Servable {
   const std::string& model() const override { return model_; }
   int64_t version() const override { return version_; }
   const engine::Signature& signature() const override { return signature_; }
+  const repository::ModelConfig& config() const override { return config_; }
   int64_t max_batch_size() const override { return 0; }
   serving::VersionMetrics& metrics() override {
     BATON_CHECK_MSG(false, "a fake servable has no metrics");
@@ -26,6 +27,7 @@ class FakeServable final : public serving::Servable {
   const std::string model_;
   const int64_t version_;
   const engine::Signature signature_;
+  const repository::ModelConfig config_;
 };
 
 }  // namespace baton::testing
