@@ -1,6 +1,8 @@
 // Element-wise operators of two operands, with broadcasting.
+#include <algorithm>
 #include <cmath>
 #include <type_traits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
@@ -140,10 +142,14 @@ struct Xor {
   bool operator()(bool a, bool b) const { return a != b; }
 };
 
-// One row of the output: the operands advance by 0 or 1 (or, rarely, another stride).
-template <typename T, typename R, typename Op>
-void RunRow(const T* a, int64_t stride_a, const T* b, int64_t stride_b, R* y, int64_t n,
-            const Op& op) {
+// One row of the output: the operands advance by 0 or 1 (or, rarely, another stride). All that is
+// compiled for each operator and type; what is around it is compiled once.
+template <typename Op, typename T, typename R>
+void RunRow(const void* left, int64_t stride_a, const void* right, int64_t stride_b, void* out,
+            int64_t n) {
+  const Op op;
+  const T *a = static_cast<const T*>(left), *b = static_cast<const T*>(right);
+  R* y = static_cast<R*>(out);
   if (stride_a == 1 && stride_b == 1) {
     for (int64_t i = 0; i < n; ++i) y[i] = op(a[i], b[i]);
   } else if (stride_a == 1 && stride_b == 0) {
@@ -157,9 +163,58 @@ void RunRow(const T* a, int64_t stride_a, const T* b, int64_t stride_b, R* y, in
   }
 }
 
-template <typename Op, typename Types>
+// An operator for one type of its operands.
+struct Variant {
+  DataType type, result;
+  void (*run_row)(const void* a, int64_t stride_a, const void* b, int64_t stride_b, void* y,
+                  int64_t n);
+};
+
+template <typename Op, typename... Ts>
+std::vector<Variant> VariantsOf(TypeList<Ts...>) {
+  return {Variant{DataTypeOf<Ts>(), DataTypeOf<decltype(Op()(Ts(), Ts()))>(),
+                  &RunRow<Op, Ts, decltype(Op()(Ts(), Ts()))>}...};
+}
+
+class BinaryStep final : public Step {
+ public:
+  BinaryStep(const Variant& variant, BroadcastLoop<2> loop, int threads)
+      : variant_(variant),
+        loop_(std::move(loop)),
+        threads_(threads),
+        size_(static_cast<int64_t>(DataTypeSize(variant.type))),
+        result_size_(static_cast<int64_t>(DataTypeSize(variant.result))) {}
+
+  absl::Status Run(const RunContext& r) const override {
+    const char *a = r.input<char>(0), *b = r.input<char>(1);
+    char* y = r.output<char>(0);
+    const int64_t stride_a = loop_.strides[0].back(), stride_b = loop_.strides[1].back();
+    const auto run_row = [&](int64_t at, const std::array<int64_t, 2>& index, int64_t length) {
+      variant_.run_row(a + index[0] * size_, stride_a, b + index[1] * size_, stride_b,
+                       y + at * result_size_, length);
+    };
+    if (loop_.dims.size() == 1) {  // no outer dimensions: split the one row
+      ParallelFor(threads_, loop_.dims[0], 4096, [&](int64_t begin, int64_t end) {
+        run_row(begin, {begin * stride_a, begin * stride_b}, end - begin);
+      });
+    } else {
+      ParallelFor(threads_, Rows(loop_), 1,
+                  [&](int64_t begin, int64_t end) { ForEachRow(loop_, begin, end, run_row); });
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  const Variant variant_;
+  const BroadcastLoop<2> loop_;
+  const int threads_;
+  const int64_t size_, result_size_;  // bytes of an element
+};
+
 class BinaryKernel final : public Kernel {
  public:
+  explicit BinaryKernel(std::vector<Variant> variants) : variants_(std::move(variants)) {}
+
   bool AcceptsLayouts() const override { return true; }
 
   absl::StatusOr<std::unique_ptr<Step>> Prepare(PrepareContext& c) const override {
@@ -169,56 +224,30 @@ class BinaryKernel final : public Kernel {
                                                      DataTypeName(c.input(1).type),
                                                      "; expected the same type"));
     }
-    return DispatchType(type, Types(), [&](auto tag) -> absl::StatusOr<std::unique_ptr<Step>> {
-      return PrepareFor<typename decltype(tag)::type>(c);
-    });
-  }
+    const auto variant = std::find_if(variants_.begin(), variants_.end(),
+                                      [type](const Variant& v) { return v.type == type; });
+    if (variant == variants_.end()) return UnsupportedType(type);
 
- private:
-  template <typename T>
-  absl::StatusOr<std::unique_ptr<Step>> PrepareFor(PrepareContext& c) const {
-    using R = decltype(Op()(T(), T()));
     const Shape a = c.input(0).shape, b = c.input(1).shape;
     ASSIGN_OR_RETURN(const Shape shape, BroadcastShape(a, b));
-    Meta output{DataTypeOf<R>(), shape, std::nullopt};
+    Meta output{variant->result, shape, std::nullopt};
     RETURN_IF_ERROR(AgreeOnLayout(c, output));
-    if (std::is_same_v<T, R> && a == shape) {
+    const bool same_type = variant->result == type;
+    if (same_type && a == shape) {
       c.SetMaybeInPlace(0, 0, output);
-    } else if (std::is_same_v<T, R> && b == shape) {
+    } else if (same_type && b == shape) {
       c.SetMaybeInPlace(0, 1, output);
     } else {
       c.SetOutput(0, output);
     }
     const int64_t n = NumElements(shape);
-    const int threads = c.ThreadsFor(0, static_cast<double>(n) * 3 * sizeof(T));
     if (n == 0) return MakeStep([](const RunContext&) { return absl::OkStatus(); });
-    const auto loop = MakeBroadcastLoop<2>(shape, {a, b});
-    if (loop.dims.size() == 1) {  // no outer dimensions: split the one row
-      const int64_t stride_a = loop.strides[0][0], stride_b = loop.strides[1][0];
-      return MakeStep([=](const RunContext& r) {
-        const T *x = r.input<T>(0), *z = r.input<T>(1);
-        R* y = r.output<R>(0);
-        ParallelFor(threads, n, 4096, [&](int64_t begin, int64_t end) {
-          RunRow(x + begin * stride_a, stride_a, z + begin * stride_b, stride_b, y + begin,
-                 end - begin, Op());
-        });
-        return absl::OkStatus();
-      });
-    }
-    return MakeStep([loop, threads](const RunContext& r) {
-      const T *x = r.input<T>(0), *z = r.input<T>(1);
-      R* y = r.output<R>(0);
-      const int64_t stride_a = loop.strides[0].back(), stride_b = loop.strides[1].back();
-      ParallelFor(threads, Rows(loop), 1, [&](int64_t begin, int64_t end) {
-        ForEachRow(loop, begin, end,
-                   [&](int64_t at, const std::array<int64_t, 2>& index, int64_t length) {
-                     RunRow(x + index[0], stride_a, z + index[1], stride_b, y + at, length, Op());
-                   });
-      });
-      return absl::OkStatus();
-    });
+    const double bytes = 3.0 * static_cast<double>(n) * static_cast<double>(DataTypeSize(type));
+    return std::make_unique<BinaryStep>(*variant, MakeBroadcastLoop<2>(shape, {a, b}),
+                                        c.ThreadsFor(0, bytes));
   }
 
+ private:
   // Two operands of one shape may both stay in a blocked layout without padding; everything else
   // is computed row-major.
   static absl::Status AgreeOnLayout(PrepareContext& c, Meta& output) {
@@ -236,6 +265,8 @@ class BinaryKernel final : public Kernel {
     }
     return absl::OkStatus();
   }
+
+  const std::vector<Variant> variants_;
 };
 
 template <typename Op, typename Types>
@@ -243,7 +274,7 @@ absl::StatusOr<std::unique_ptr<Kernel>> Make(const Node& node) {
   if (!node.has_input(0) || !node.has_input(1)) {
     return absl::InvalidArgumentError("expected two inputs");
   }
-  return std::make_unique<BinaryKernel<Op, Types>>();
+  return std::make_unique<BinaryKernel>(VariantsOf<Op>(Types()));
 }
 
 using Booleans = TypeList<bool>;

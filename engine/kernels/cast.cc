@@ -13,29 +13,43 @@
 namespace baton::engine {
 namespace {
 
+template <typename From, typename To>
+void ConvertAll(const void* from, void* to, int64_t n) {
+  const From* in = static_cast<const From*>(from);
+  To* out = static_cast<To*>(to);
+  for (int64_t i = 0; i < n; ++i) out[i] = ConvertElement<To>(in[i]);
+}
+
+using Conversion = void (*)(const void* from, void* to, int64_t n);
+
+absl::StatusOr<Conversion> FindConversion(DataType from, DataType to) {
+  using Result = absl::StatusOr<Conversion>;
+  return DispatchType(from, AllFixed(), [&](auto from_tag) -> Result {
+    return DispatchType(to, AllFixed(), [&](auto to_tag) -> Result {
+      return &ConvertAll<typename decltype(from_tag)::type, typename decltype(to_tag)::type>;
+    });
+  });
+}
+
 absl::StatusOr<std::unique_ptr<Step>> PrepareCast(PrepareContext& c, DataType to) {
   const Meta x = c.input(0);
   if (x.type == to) {
     c.SetView(0, 0, x.shape);
     return nullptr;
   }
+  ASSIGN_OR_RETURN(const Conversion convert, FindConversion(x.type, to));
+  c.SetOutput(0, to, x.shape);
   const int64_t n = NumElements(x.shape);
+  const auto size_from = static_cast<int64_t>(DataTypeSize(x.type));
+  const auto size_to = static_cast<int64_t>(DataTypeSize(to));
   const int threads = c.ThreadsFor(0, 2.0 * static_cast<double>(x.bytes()));
-  using Result = absl::StatusOr<std::unique_ptr<Step>>;
-  return DispatchType(x.type, AllFixed(), [&](auto from_tag) -> Result {
-    using From = typename decltype(from_tag)::type;
-    return DispatchType(to, AllFixed(), [&](auto to_tag) -> Result {
-      using To = typename decltype(to_tag)::type;
-      c.SetOutput(0, to, x.shape);
-      return MakeStep([n, threads](const RunContext& r) {
-        const From* in = r.input<From>(0);
-        To* out = r.output<To>(0);
-        ParallelFor(threads, n, 4096, [&](int64_t begin, int64_t end) {
-          for (int64_t i = begin; i < end; ++i) out[i] = ConvertElement<To>(in[i]);
-        });
-        return absl::OkStatus();
-      });
+  return MakeStep([=](const RunContext& r) {
+    const char* in = r.input<char>(0);
+    char* out = r.output<char>(0);
+    ParallelFor(threads, n, 4096, [&](int64_t begin, int64_t end) {
+      convert(in + begin * size_from, out + begin * size_to, end - begin);
     });
+    return absl::OkStatus();
   });
 }
 

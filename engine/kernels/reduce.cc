@@ -112,23 +112,26 @@ struct LogSumOf : SumOf {
 struct Reduction {
   Shape output;  // with or without the reduced dimensions
   std::vector<int64_t> kept, kept_strides;
-  std::vector<int64_t> gone, gone_strides;
-  int64_t kept_size = 1, gone_size = 1;
+  std::vector<int64_t> outer, outer_strides;  // of the reduced ones, all but the innermost
+  int64_t length = 1, stride = 1;             // the innermost: a run
+  int64_t kept_size = 1, runs = 1;
+  // Elements that one output is made of.
+  int64_t size() const { return runs * length; }
 };
 
 Reduction PlanReduction(const Shape& x, const std::vector<bool>& reduced, bool keep_dims) {
   Reduction r;
+  std::vector<int64_t> gone, gone_strides;
   const Shape strides = DenseStrides(x);
   for (size_t d = 0; d < x.size(); ++d) {
     if (reduced[d]) {
       if (keep_dims) r.output.push_back(1);
-      r.gone_size *= x[d];
     } else {
       r.output.push_back(x[d]);
       r.kept_size *= x[d];
     }
-    auto& dims = reduced[d] ? r.gone : r.kept;
-    auto& own = reduced[d] ? r.gone_strides : r.kept_strides;
+    auto& dims = reduced[d] ? gone : r.kept;
+    auto& own = reduced[d] ? gone_strides : r.kept_strides;
     if (!dims.empty() && own.back() == strides[d] * x[d]) {
       dims.back() *= x[d];
       own.back() = strides[d];
@@ -137,6 +140,12 @@ Reduction PlanReduction(const Shape& x, const std::vector<bool>& reduced, bool k
       own.push_back(strides[d]);
     }
   }
+  if (gone.empty()) return r;
+  r.length = gone.back();
+  r.stride = gone_strides.back();
+  r.outer.assign(gone.begin(), gone.end() - 1);
+  r.outer_strides.assign(gone_strides.begin(), gone_strides.end() - 1);
+  r.runs = NumElements(r.outer);
   return r;
 }
 
@@ -150,20 +159,11 @@ int64_t OffsetOf(int64_t index, const std::vector<int64_t>& dims,
   return offset;
 }
 
-// Calls f(pointer to a run, stride, length) for each run of reduced elements of output `o`.
-template <typename T, typename F>
-void ForEachRun(const Reduction& r, const T* x, int64_t o, const F& f) {
-  const T* base = x + OffsetOf(o, r.kept, r.kept_strides);
-  if (r.gone.empty()) {
-    f(base, int64_t{1}, int64_t{1});
-    return;
-  }
-  const int64_t length = r.gone.back();
-  if (length == 0) return;
-  for (int64_t run = 0; run < r.gone_size / length; ++run) {
-    const std::vector<int64_t> outer(r.gone.begin(), r.gone.end() - 1);
-    f(base + OffsetOf(run, outer, r.gone_strides), r.gone_strides.back(), length);
-  }
+// Calls f(index of its first element in the input) for each run of output `o`.
+template <typename F>
+void ForEachRun(const Reduction& r, int64_t o, const F& f) {
+  const int64_t base = OffsetOf(o, r.kept, r.kept_strides);
+  for (int64_t run = 0; run < r.runs; ++run) f(base + OffsetOf(run, r.outer, r.outer_strides));
 }
 
 // The axes from input 1, all where there are none (unless noop), as a mask; nullopt for no-op.
@@ -183,39 +183,75 @@ absl::StatusOr<std::optional<std::vector<bool>>> ReducedAxes(PrepareContext& c, 
   return std::make_optional(std::move(reduced));
 }
 
-template <typename Op, typename Types>
-absl::StatusOr<std::unique_ptr<Kernel>> MakeReduction(bool keep_dims, bool noop) {
-  return MakeKernel([=](PrepareContext& c) -> absl::StatusOr<std::unique_ptr<Step>> {
-    const Meta x = c.input(0);
-    ASSIGN_OR_RETURN(const auto reduced, ReducedAxes(c, noop));
-    if (!reduced) {
-      c.SetView(0, 0, x.shape);
-      return nullptr;
-    }
-    const Reduction plan = PlanReduction(x.shape, *reduced, keep_dims);
-    const int threads = c.ThreadsFor(2.0 * static_cast<double>(NumElements(x.shape)), 0);
-    return DispatchType(x.type, Types(), [&](auto tag) -> absl::StatusOr<std::unique_ptr<Step>> {
-      using T = typename decltype(tag)::type;
-      using A = Accumulator<T>;
-      c.SetOutput(0, x.type, plan.output);
-      return MakeStep([plan, threads](const RunContext& r) {
-        const T* from = r.input<T>(0);
-        T* to = r.output<T>(0);
-        ParallelFor(threads, plan.kept_size, 1, [&](int64_t begin, int64_t end) {
-          for (int64_t o = begin; o < end; ++o) {
-            A total = Op::template Start<A>();
-            ForEachRun(plan, from, o, [&](const T* run, int64_t stride, int64_t n) {
-              for (int64_t i = 0; i < n; ++i) {
-                total = Op::template Take<A>(total, static_cast<A>(run[i * stride]));
-              }
-            });
-            to[o] =
-                static_cast<T>(Op::template Finish<A>(total, std::max<int64_t>(plan.gone_size, 1)));
-          }
+// A reduction for one type of its operand, in the pieces that are compiled for each. `total` is an
+// Accumulator of the type.
+struct Variant {
+  DataType type;
+  void (*start)(void* total);
+  void (*take)(void* total, const void* run, int64_t stride, int64_t n);
+  void (*finish)(const void* total, int64_t n, void* out);
+};
+
+template <typename Op, typename T>
+Variant MakeVariant() {
+  using A = Accumulator<T>;
+  return {DataTypeOf<T>(), [](void* total) { *static_cast<A*>(total) = Op::template Start<A>(); },
+          [](void* total, const void* run, int64_t stride, int64_t n) {
+            A sum = *static_cast<A*>(total);
+            const T* x = static_cast<const T*>(run);
+            for (int64_t i = 0; i < n; ++i) {
+              sum = Op::template Take<A>(sum, static_cast<A>(x[i * stride]));
+            }
+            *static_cast<A*>(total) = sum;
+          },
+          [](const void* total, int64_t n, void* out) {
+            *static_cast<T*>(out) =
+                static_cast<T>(Op::template Finish<A>(*static_cast<const A*>(total), n));
+          }};
+}
+
+template <typename Op, typename... Ts>
+std::vector<Variant> VariantsOf(TypeList<Ts...>) {
+  return {MakeVariant<Op, Ts>()...};
+}
+
+absl::StatusOr<std::unique_ptr<Step>> PrepareReduction(PrepareContext& c,
+                                                       const std::vector<Variant>& variants,
+                                                       bool keep_dims, bool noop) {
+  const Meta x = c.input(0);
+  ASSIGN_OR_RETURN(const auto reduced, ReducedAxes(c, noop));
+  if (!reduced) {
+    c.SetView(0, 0, x.shape);
+    return nullptr;
+  }
+  const auto variant = std::find_if(variants.begin(), variants.end(),
+                                    [&x](const Variant& v) { return v.type == x.type; });
+  if (variant == variants.end()) return UnsupportedType(x.type);
+  const Reduction plan = PlanReduction(x.shape, *reduced, keep_dims);
+  const int threads = c.ThreadsFor(2.0 * static_cast<double>(NumElements(x.shape)), 0);
+  const auto size = static_cast<int64_t>(DataTypeSize(x.type));
+  c.SetOutput(0, x.type, plan.output);
+  return MakeStep([v = *variant, plan, threads, size](const RunContext& r) {
+    const char* from = r.input<char>(0);
+    char* to = r.output<char>(0);
+    ParallelFor(threads, plan.kept_size, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t o = begin; o < end; ++o) {
+        alignas(8) char total[8];
+        v.start(total);
+        ForEachRun(plan, o, [&](int64_t first) {
+          v.take(total, from + first * size, plan.stride, plan.length);
         });
-        return absl::OkStatus();
-      });
+        v.finish(total, std::max<int64_t>(plan.size(), 1), to + o * size);
+      }
     });
+    return absl::OkStatus();
+  });
+}
+
+template <typename Op>
+std::unique_ptr<Kernel> MakeReduction(bool keep_dims, bool noop) {
+  return MakeKernel([variants = VariantsOf<Op>(AllNumbers()), keep_dims, noop](PrepareContext& c) {
+    return PrepareReduction(c, variants, keep_dims, noop);
   });
 }
 
@@ -237,15 +273,15 @@ std::unique_ptr<Kernel> MakeLogSumExp(bool keep_dims, bool noop) {
         T* to = r.output<T>(0);
         for (int64_t o = 0; o < plan.kept_size; ++o) {
           double largest = -std::numeric_limits<double>::infinity(), total = 0;
-          ForEachRun(plan, from, o, [&](const T* run, int64_t stride, int64_t n) {
-            for (int64_t i = 0; i < n; ++i) {
-              largest = std::max(largest, static_cast<double>(run[i * stride]));
+          ForEachRun(plan, o, [&](int64_t first) {
+            for (int64_t i = 0; i < plan.length; ++i) {
+              largest = std::max(largest, static_cast<double>(from[first + i * plan.stride]));
             }
           });
           if (!std::isfinite(largest)) largest = 0;
-          ForEachRun(plan, from, o, [&](const T* run, int64_t stride, int64_t n) {
-            for (int64_t i = 0; i < n; ++i) {
-              total += std::exp(static_cast<double>(run[i * stride]) - largest);
+          ForEachRun(plan, o, [&](int64_t first) {
+            for (int64_t i = 0; i < plan.length; ++i) {
+              total += std::exp(static_cast<double>(from[first + i * plan.stride]) - largest);
             }
           });
           to[o] = static_cast<T>(std::log(total) + largest);
@@ -263,15 +299,15 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeReduce(const Node& node, const Graph
   ASSIGN_OR_RETURN(const int64_t noop_value, node.Int("noop_with_empty_axes", 0));
   const bool keep = keepdims != 0, noop = noop_value != 0;
   const std::string& op = node.op;
-  if (op == "ReduceSum") return MakeReduction<SumOf, AllNumbers>(keep, noop);
-  if (op == "ReduceMean") return MakeReduction<MeanOf, AllNumbers>(keep, noop);
-  if (op == "ReduceProd") return MakeReduction<ProdOf, AllNumbers>(keep, noop);
-  if (op == "ReduceMax") return MakeReduction<MaxOf, AllNumbers>(keep, noop);
-  if (op == "ReduceMin") return MakeReduction<MinOf, AllNumbers>(keep, noop);
-  if (op == "ReduceL1") return MakeReduction<L1Of, AllNumbers>(keep, noop);
-  if (op == "ReduceL2") return MakeReduction<L2Of, AllNumbers>(keep, noop);
-  if (op == "ReduceSumSquare") return MakeReduction<SumSquareOf, AllNumbers>(keep, noop);
-  if (op == "ReduceLogSum") return MakeReduction<LogSumOf, AllNumbers>(keep, noop);
+  if (op == "ReduceSum") return MakeReduction<SumOf>(keep, noop);
+  if (op == "ReduceMean") return MakeReduction<MeanOf>(keep, noop);
+  if (op == "ReduceProd") return MakeReduction<ProdOf>(keep, noop);
+  if (op == "ReduceMax") return MakeReduction<MaxOf>(keep, noop);
+  if (op == "ReduceMin") return MakeReduction<MinOf>(keep, noop);
+  if (op == "ReduceL1") return MakeReduction<L1Of>(keep, noop);
+  if (op == "ReduceL2") return MakeReduction<L2Of>(keep, noop);
+  if (op == "ReduceSumSquare") return MakeReduction<SumSquareOf>(keep, noop);
+  if (op == "ReduceLogSum") return MakeReduction<LogSumOf>(keep, noop);
   if (op == "ReduceLogSumExp") return MakeLogSumExp(keep, noop);
   return absl::UnimplementedError("no such reduction");
 }
@@ -288,27 +324,28 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeArgExtreme(const Node& node, const G
     reduced[at] = true;
     const Reduction plan = PlanReduction(x.shape, reduced, keepdims != 0);
     if (x.shape[at] == 0) return absl::InvalidArgumentError("the axis has no elements");
-    return DispatchType(
-        x.type, AllNumbers(), [&](auto tag) -> absl::StatusOr<std::unique_ptr<Step>> {
-          using T = typename decltype(tag)::type;
-          c.SetOutput(0, DataType::kInt64, plan.output);
-          return MakeStep([=](const RunContext& r) {
-            const T* from = r.input<T>(0);
-            int64_t* to = r.output<int64_t>(0);
-            for (int64_t o = 0; o < plan.kept_size; ++o) {
-              ForEachRun(plan, from, o, [&](const T* run, int64_t stride, int64_t n) {
-                int64_t best = 0;
-                for (int64_t i = 1; i < n; ++i) {
-                  const T v = run[i * stride], b = run[best * stride];
-                  const bool better = max ? v > b : v < b;
-                  if (better || (select_last != 0 && v == b)) best = i;
-                }
-                to[o] = best;
-              });
-            }
-            return absl::OkStatus();
-          });
-        });
+    return DispatchType(x.type, AllNumbers(),
+                        [&](auto tag) -> absl::StatusOr<std::unique_ptr<Step>> {
+                          using T = typename decltype(tag)::type;
+                          c.SetOutput(0, DataType::kInt64, plan.output);
+                          return MakeStep([=](const RunContext& r) {
+                            const T* from = r.input<T>(0);
+                            int64_t* to = r.output<int64_t>(0);
+                            for (int64_t o = 0; o < plan.kept_size; ++o) {
+                              ForEachRun(plan, o, [&](int64_t first) {
+                                const T* run = from + first;
+                                int64_t best = 0;
+                                for (int64_t i = 1; i < plan.length; ++i) {
+                                  const T v = run[i * plan.stride], b = run[best * plan.stride];
+                                  const bool better = max ? v > b : v < b;
+                                  if (better || (select_last != 0 && v == b)) best = i;
+                                }
+                                to[o] = best;
+                              });
+                            }
+                            return absl::OkStatus();
+                          });
+                        });
   });
 }
 

@@ -1,5 +1,7 @@
 // Element-wise operators of one operand that oneDNN has not, or not for all types; row-major.
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <type_traits>
 
@@ -12,33 +14,58 @@
 namespace baton::engine {
 namespace {
 
+// An operator for one type of its operand.
+struct Variant {
+  DataType type, result;
+  std::function<void(const void* from, void* to, int64_t n)> run;
+};
+
+absl::StatusOr<std::unique_ptr<Step>> PrepareUnary(PrepareContext& c,
+                                                   const std::vector<Variant>& variants) {
+  const Meta x = c.input(0);
+  const auto variant = std::find_if(variants.begin(), variants.end(),
+                                    [&x](const Variant& v) { return v.type == x.type; });
+  if (variant == variants.end()) return UnsupportedType(x.type);
+  const Meta output{variant->result, x.shape, std::nullopt};
+  if (variant->result == x.type) {
+    c.SetMaybeInPlace(0, 0, output);
+  } else {
+    c.SetOutput(0, output);
+  }
+  const int64_t n = NumElements(x.shape);
+  const int threads = c.ThreadsFor(16.0 * static_cast<double>(n), static_cast<double>(x.bytes()));
+  const auto size = static_cast<int64_t>(DataTypeSize(x.type));
+  const auto result_size = static_cast<int64_t>(DataTypeSize(variant->result));
+  return MakeStep([run = variant->run, n, threads, size, result_size](const RunContext& r) {
+    const char* from = r.input<char>(0);
+    char* to = r.output<char>(0);
+    ParallelFor(threads, n, 4096, [&](int64_t begin, int64_t end) {
+      run(from + begin * size, to + begin * result_size, end - begin);
+    });
+    return absl::OkStatus();
+  });
+}
+
+template <typename T, typename F>
+Variant MakeVariant(const F& f) {
+  using R = decltype(f(T()));
+  return {DataTypeOf<T>(), DataTypeOf<R>(), [f](const void* from, void* to, int64_t n) {
+            const T* in = static_cast<const T*>(from);
+            R* out = static_cast<R*>(to);
+            for (int64_t i = 0; i < n; ++i) out[i] = f(in[i]);
+          }};
+}
+
+template <typename F, typename... Ts>
+std::vector<Variant> VariantsOf(TypeList<Ts...>, const F& f) {
+  return {MakeVariant<Ts>(f)...};
+}
+
 // f(T) -> R for each element, for the types of the list.
 template <typename Types, typename F>
 std::unique_ptr<Kernel> MakeUnaryKernel(const F& f) {
-  return MakeKernel([f](PrepareContext& c) -> absl::StatusOr<std::unique_ptr<Step>> {
-    const Meta x = c.input(0);
-    return DispatchType(x.type, Types(), [&](auto tag) -> absl::StatusOr<std::unique_ptr<Step>> {
-      using T = typename decltype(tag)::type;
-      using R = decltype(f(T()));
-      const Meta output{DataTypeOf<R>(), x.shape, std::nullopt};
-      if (std::is_same_v<T, R>) {
-        c.SetMaybeInPlace(0, 0, output);
-      } else {
-        c.SetOutput(0, output);
-      }
-      const int64_t n = NumElements(x.shape);
-      const int threads =
-          c.ThreadsFor(16.0 * static_cast<double>(n), static_cast<double>(x.bytes()));
-      return MakeStep([f, n, threads](const RunContext& r) {
-        const T* from = r.input<T>(0);
-        R* to = r.output<R>(0);
-        ParallelFor(threads, n, 4096, [&](int64_t begin, int64_t end) {
-          for (int64_t i = begin; i < end; ++i) to[i] = f(from[i]);
-        });
-        return absl::OkStatus();
-      });
-    });
-  });
+  return MakeKernel(
+      [variants = VariantsOf(Types(), f)](PrepareContext& c) { return PrepareUnary(c, variants); });
 }
 
 template <typename T>
