@@ -10,24 +10,24 @@
 int main(int argc, char** argv) {
   // gRPC's own messages would mix with ours; what matters of them comes back in a call's status.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
-  CLI::App app("baton: the client of baton-server (and of other servers of the same protocols)",
-               "baton");
-  baton::SetUpCommandLine(app);
-  app.require_subcommand(1);
+  baton::CommandLine app(
+      "baton: the client of baton-server (and of other servers of the same protocols)", "baton");
+  app.RequireCommand();
   baton::Command command;
   baton::AddPredictCommand(app, &command);
   baton::AddStatusCommand(app, &command);
   baton::AddMetadataCommand(app, &command);
   baton::AddModelsCommand(app, &command);
+  baton::AddControlCommands(app, &command);
   baton::AddBenchCommand(app, &command);
-  app.footer(
+  app.Footer(
       "`baton COMMAND --help` explains a command. Results go to stdout, all else to stderr; exit\n"
       "code 1: it failed, 2: the command line is wrong.\n"
       "Examples:\n"
       "  baton status --model=mnist\n"
       "  baton predict --model=mnist --image=seven.png\n"
       "  baton bench --model=mnist --duration=10\n");
-  if (const std::optional<int> exit_code = baton::ParseCommandLine(app, argc, argv)) {
+  if (const std::optional<int> exit_code = app.Parse(argc, argv)) {
     return *exit_code;
   }
   if (!command.usage.ok()) {

@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "client/tensor_codec.h"
+#include "proto/baton/admin.grpc.pb.h"
 #include "proto/grpc_service.grpc.pb.h"
 #include "proto/tensorflow_serving/apis/model_service.grpc.pb.h"
 #include "proto/tensorflow_serving/apis/prediction_service.grpc.pb.h"
@@ -261,6 +262,32 @@ absl::StatusOr<std::vector<VersionState>> Client::Models() {
   }
   Sort(states);
   return states;
+}
+
+absl::Status Client::LoadModel(const std::string& model, const std::optional<std::string>& config) {
+  inference::RepositoryModelLoadRequest request;
+  request.set_model_name(model);
+  if (config.has_value()) (*request.mutable_parameters())["config"].set_string_param(*config);
+  return Call<GRPCInferenceService>(&GRPCInferenceService::Stub::RepositoryModelLoad, request)
+      .status();
+}
+
+absl::Status Client::UnloadModel(const std::string& model) {
+  inference::RepositoryModelUnloadRequest request;
+  request.set_model_name(model);
+  return Call<GRPCInferenceService>(&GRPCInferenceService::Stub::RepositoryModelUnload, request)
+      .status();
+}
+
+absl::Status Client::SetLabel(const std::string& model, const std::string& label, int64_t version) {
+  SetLabelRequest request;
+  request.set_model_name(model);
+  request.set_label(label);
+  request.set_version(version);
+  const absl::Status status = Call<AdminService>(&AdminService::Stub::SetLabel, request).status();
+  if (!absl::IsUnimplemented(status)) return status;
+  return absl::UnimplementedError(
+      absl::StrCat("the server at ", server_, " is not Baton: it has no call that sets labels"));
 }
 
 absl::StatusOr<ServerState> Client::Server() {

@@ -70,6 +70,12 @@ class Client {
   // Every version of every model. By RepositoryIndex, whatever the protocol: TensorFlow Serving's
   // has no such call. kUnimplemented if the server does not serve it.
   absl::StatusOr<std::vector<VersionState>> Models();
+  // RepositoryModelLoad, with `config` as its parameter of that name. Returns when the model
+  // serves.
+  absl::Status LoadModel(const std::string& model, const std::optional<std::string>& config);
+  absl::Status UnloadModel(const std::string& model);
+  // By Baton's own service; version 0 takes the label away.
+  absl::Status SetLabel(const std::string& model, const std::string& label, int64_t version);
   // By ServerLive and ServerReady, whatever the protocol.
   absl::StatusOr<ServerState> Server();
 

@@ -77,50 +77,44 @@ absl::StatusOr<std::map<std::string, std::vector<Image>>> ReadImages(
 
 }  // namespace
 
-void AddServerOptions(CLI::App& command, ServerOptions* options) {
-  command.add_option("--server", options->server, "HOST:PORT or unix:PATH of the gRPC port")
-      ->check(FlagCheck(&ValidateServerAddress));
-  command.add_option("--timeout", options->timeout_s, "seconds that a call may take")
-      ->check(CLI::Range(0.001, 1e6).description(""));
+void AddServerOptions(CommandLine& command, ServerOptions* options) {
+  command.Add("--server", options->server, "HOST:PORT or unix:PATH of the gRPC port")
+      .Check(&ValidateServerAddress);
+  command.Add("--timeout", options->timeout_s, "seconds that a call may take").Range(0.001, 1e6);
   command
-      .add_option("--protocol", options->protocol_name,
-                  "tfs (TensorFlow Serving) or oip (Open Inference)")
-      ->check(CLI::IsMember({"tfs", "oip"}).description(""));
-  command.add_flag("--json", options->json, "print the result as JSON");
+      .Add("--protocol", options->protocol_name, "tfs (TensorFlow Serving) or oip (Open Inference)")
+      .OneOf({"tfs", "oip"});
+  command.AddSwitch("--json", options->json, "print the result as JSON");
 }
 
-void AddModelOptions(CLI::App& command, ModelOption required, ModelRef* model) {
-  command.add_option("--model", model->name, "the model's name")
-      ->required(required == ModelOption::kRequired);
-  auto* version = command
-                      .add_option("--version", model->version,
-                                  "the model's version [default: the latest that serves]")
-                      ->check(CLI::PositiveNumber.description(""));
-  command.add_option("--label", model->label, "the version that has this label (tfs only)")
-      ->excludes(version);
+void AddModelOptions(CommandLine& command, ModelOption required, ModelRef* model) {
+  command.Add("--model", model->name, "the model's name")
+      .Required(required == ModelOption::kRequired);
+  command.Add("--version", model->version, "the model's version [default: the latest that serves]")
+      .Positive();
+  command.Add("--label", model->label, "the version that has this label (tfs only)")
+      .Excludes("--version");
 }
 
-void AddInputOptions(CLI::App& command, InputOptions* options) {
+void AddInputOptions(CommandLine& command, InputOptions* options) {
   command
-      .add_option("--image", options->images,
-                  "[NAME=]FILE, a PNG or PGM as input NAME; again for a batch")
-      ->allow_extra_args(false)
-      ->default_str("");
-  command.add_option("--idx", options->idx, "an idx file of images (MNIST's format), also .gz");
-  command
-      .add_option("--index", options->indices, "which images of --idx: N or N,N,... [default: 0]")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(CLI::NonNegativeNumber.description(""))
-      ->needs("--idx")
-      ->default_str("");
-  command.add_option("--json-input", options->json,
-                     "JSON: {\"NAME\": [[...]]}, or the lists alone for a model with one input; a "
-                     "file, - for stdin, or the text itself");
-  command.add_option("--input", options->files, "NAME=FILE, a .npy or ONNX .pb tensor; repeatable")
-      ->allow_extra_args(false)
-      ->check(FlagCheck([](const std::string& text) { return SplitAssignment(text).status(); }))
-      ->default_str("");
+      .Add("--image", options->images, "[NAME=]FILE, a PNG or PGM as input NAME; again for a batch")
+      .OneWordEach()
+      .DefaultText("");
+  command.Add("--idx", options->idx, "an idx file of images (MNIST's format), also .gz");
+  command.Add("--index", options->indices, "which images of --idx: N or N,N,... [default: 0]")
+      .Delimiter(',')
+      .OneWordEach()
+      .NonNegative()
+      .Needs("--idx")
+      .DefaultText("");
+  command.Add("--json-input", options->json,
+              "JSON: {\"NAME\": [[...]]}, or the lists alone for a model with one input; a "
+              "file, - for stdin, or the text itself");
+  command.Add("--input", options->files, "NAME=FILE, a .npy or ONNX .pb tensor; repeatable")
+      .OneWordEach()
+      .Check([](const std::string& text) { return SplitAssignment(text).status(); })
+      .DefaultText("");
 }
 
 absl::StatusOr<std::pair<std::string, std::string>> SplitAssignment(const std::string& text) {

@@ -1,8 +1,7 @@
 // What the sub-commands of `baton` share. Each has one file with one function, Add…Command, that
-// describes it to CLI11 and, if it is the one chosen, stores what is to be run.
+// describes it to the command line and, if it is the one chosen, stores what is to be run.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "client/client.h"
+#include "engine/base/command_line.h"
 
 namespace baton {
 
@@ -23,11 +23,12 @@ struct Command {
 };
 
 // REQUIRES (all): `chosen` outlives the parsing.
-void AddPredictCommand(CLI::App& app, Command* chosen);
-void AddStatusCommand(CLI::App& app, Command* chosen);
-void AddMetadataCommand(CLI::App& app, Command* chosen);
-void AddModelsCommand(CLI::App& app, Command* chosen);
-void AddBenchCommand(CLI::App& app, Command* chosen);
+void AddPredictCommand(CommandLine& app, Command* chosen);
+void AddStatusCommand(CommandLine& app, Command* chosen);
+void AddMetadataCommand(CommandLine& app, Command* chosen);
+void AddModelsCommand(CommandLine& app, Command* chosen);
+void AddBenchCommand(CommandLine& app, Command* chosen);
+void AddControlCommands(CommandLine& app, Command* chosen);  // load, unload, label
 
 // --server, --timeout, --protocol, --json.
 struct ServerOptions {
@@ -46,11 +47,11 @@ struct ServerOptions {
     return Client::Create(server, {protocol(), timeout()});
   }
 };
-void AddServerOptions(CLI::App& command, ServerOptions* options);
+void AddServerOptions(CommandLine& command, ServerOptions* options);
 
 // --model, --version, --label.
 enum class ModelOption { kRequired, kOptional };
-void AddModelOptions(CLI::App& command, ModelOption required, ModelRef* model);
+void AddModelOptions(CommandLine& command, ModelOption required, ModelRef* model);
 
 // --image, --idx, --index, --json-input, --input.
 struct InputOptions {
@@ -62,7 +63,7 @@ struct InputOptions {
 
   bool empty() const { return images.empty() && idx.empty() && json.empty() && files.empty(); }
 };
-void AddInputOptions(CLI::App& command, InputOptions* options);
+void AddInputOptions(CommandLine& command, InputOptions* options);
 
 // Reads the inputs; asks `client` for the signature where it is needed to fit or convert them. An
 // idx file without indices gives its first image. kInvalidArgument if one input is given twice.
@@ -71,13 +72,6 @@ absl::StatusOr<std::vector<NamedTensor>> ReadInputs(const InputOptions& options,
 
 // "a=b" as {"a", "b"}; kInvalidArgument unless there is a name and a value.
 absl::StatusOr<std::pair<std::string, std::string>> SplitAssignment(const std::string& text);
-
-// A check for CLI11 from a function from std::string to absl::Status.
-template <typename F>
-CLI::Validator FlagCheck(const F& check) {
-  return CLI::Validator([check](std::string& text) { return std::string(check(text).message()); },
-                        "");
-}
 
 // "7" or, at most `limit` characters, the nested values of a tensor: "[[0.5,1],[2,3]]", cut short
 // with "...".

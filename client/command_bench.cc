@@ -200,67 +200,62 @@ absl::Status Run(const Options& options) {
   return absl::OkStatus();
 }
 
-void AddLoadOptions(CLI::App& command, Options* options) {
-  auto* concurrency = command
-                          .add_option("--concurrency", options->concurrency,
-                                      "closed loop: requests always in flight")
-                          ->check(CLI::Range(1, 1000000).description(""));
-  auto* rate = command
-                   .add_option("--rate", options->rate,
-                               "open loop: requests per second, sent whether or not the earlier "
-                               "ones were answered; latency counts from the time each was due")
-                   ->check(CLI::Range(0.001, 1e7).description(""))
-                   ->excludes(concurrency)
-                   ->default_str("");
-  command.add_option("--arrivals", options->arrivals, "open loop: poisson or constant gaps")
-      ->check(CLI::IsMember({"poisson", "constant"}).description(""))
-      ->needs(rate);
+void AddLoadOptions(CommandLine& command, Options* options) {
+  command.Add("--concurrency", options->concurrency, "closed loop: requests always in flight")
+      .Range(1, 1000000);
   command
-      .add_option("--max-in-flight", options->max_in_flight,
-                  "open loop: beyond this many, sending falls behind (still counted as latency)")
-      ->check(CLI::Range(1, 1000000).description(""))
-      ->needs(rate);
+      .Add("--rate", options->rate,
+           "open loop: requests per second, sent whether or not the earlier "
+           "ones were answered; latency counts from the time each was due")
+      .Range(0.001, 1e7)
+      .Excludes("--concurrency")
+      .DefaultText("");
+  command.Add("--arrivals", options->arrivals, "open loop: poisson or constant gaps")
+      .OneOf({"poisson", "constant"})
+      .Needs("--rate");
   command
-      .add_option("--duration", options->duration_s,
-                  "seconds to measure; 0: until Ctrl-C, or --requests")
-      ->check(CLI::Range(0.0, 1e9).description(""));
-  command.add_option("--requests", options->max_requests, "stop after so many; 0: no limit")
-      ->check(CLI::NonNegativeNumber.description(""));
-  command.add_option("--warm-up", options->warm_up_s, "seconds before measuring")
-      ->check(CLI::Range(0.0, 1e9).description(""));
-  command.add_option("--connections", options->connections, "connections to spread requests over")
-      ->check(CLI::Range(1, 10000).description(""));
+      .Add("--max-in-flight", options->max_in_flight,
+           "open loop: beyond this many, sending falls behind (still counted as latency)")
+      .Range(1, 1000000)
+      .Needs("--rate");
   command
-      .add_option("--threads", options->threads,
-                  "client threads; one can send about 90,000 small requests per second")
-      ->check(CLI::Range(1, 1000).description(""));
+      .Add("--duration", options->duration_s, "seconds to measure; 0: until Ctrl-C, or --requests")
+      .Range(0.0, 1e9);
+  command.Add("--requests", options->max_requests, "stop after so many; 0: no limit").NonNegative();
+  command.Add("--warm-up", options->warm_up_s, "seconds before measuring").Range(0.0, 1e9);
+  command.Add("--connections", options->connections, "connections to spread requests over")
+      .Range(1, 10000);
+  command
+      .Add("--threads", options->threads,
+           "client threads; one can send about 90,000 small requests per second")
+      .Range(1, 1000);
 }
 
 }  // namespace
 
-void AddBenchCommand(CLI::App& app, Command* chosen) {
-  CLI::App* command = app.add_subcommand(
+void AddBenchCommand(CommandLine& app, Command* chosen) {
+  CommandLine& command = app.AddCommand(
       "bench", "measure latency and throughput under load, and watch versions change");
   auto options = std::make_shared<Options>();
-  AddModelOptions(*command, ModelOption::kRequired, &options->model);
-  AddLoadOptions(*command, options.get());
-  AddInputOptions(*command, &options->inputs);
-  command->add_option("--rows", options->rows, "rows (a batch) in each random or --idx request")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31).description(""));
+  AddModelOptions(command, ModelOption::kRequired, &options->model);
+  AddLoadOptions(command, options.get());
+  AddInputOptions(command, &options->inputs);
+  command.Add("--rows", options->rows, "rows (a batch) in each random or --idx request")
+      .Range(int64_t{1}, int64_t{1} << 31);
   command
-      ->add_option("--shape", options->shapes,
-                   "NAME=N,N,... of a random input, where the model leaves sizes open; repeatable")
-      ->allow_extra_args(false)
-      ->check(FlagCheck([](const std::string& text) { return ParseShapes({text}).status(); }))
-      ->default_str("");
-  command->add_option("--distinct", options->requests_kept, "different requests to rotate through")
-      ->check(CLI::Range(1, 100000).description(""));
-  command->add_option("--seed", options->seed, "of random inputs and Poisson arrivals");
-  command->add_flag("--fail-on-error", options->fail_on_error,
+      .Add("--shape", options->shapes,
+           "NAME=N,N,... of a random input, where the model leaves sizes open; repeatable")
+      .OneWordEach()
+      .Check([](const std::string& text) { return ParseShapes({text}).status(); })
+      .DefaultText("");
+  command.Add("--distinct", options->requests_kept, "different requests to rotate through")
+      .Range(1, 100000);
+  command.Add("--seed", options->seed, "of random inputs and Poisson arrivals");
+  command.AddSwitch("--fail-on-error", options->fail_on_error,
                     "exit 1 if a request failed or a version went back");
-  command->add_flag("--quiet", options->quiet, "no progress on stderr");
-  AddServerOptions(*command, &options->server);
-  command->footer(
+  command.AddSwitch("--quiet", options->quiet, "no progress on stderr");
+  AddServerOptions(command, &options->server);
+  command.Footer(
       "Without inputs, random ones are made from the model's metadata. Ctrl-C ends the load and\n"
       "reports; once more ends the program. A version \"goes back\" when a request that was sent\n"
       "after a reply of version N had come on the same connection is answered by an older one.\n"
@@ -270,7 +265,7 @@ void AddBenchCommand(CLI::App& app, Command* chosen) {
       "  baton bench --model=mnist --rate=5000 --duration=60 --json --quiet\n"
       "  baton bench --model=mnist --idx=t10k-images-idx3-ubyte.gz --duration=0 --fail-on-error\n"
       "  baton bench --model=detector --shape=image=1,3,480,640 --requests=200\n");
-  command->callback([chosen, options] {
+  command.OnChosen([chosen, options] {
     *chosen = {CheckUsage(*options), [options] { return Run(*options); }};
   });
 }

@@ -48,18 +48,18 @@ absl::Status Run(const Options& options) {
 
 }  // namespace
 
-void AddMetadataCommand(CLI::App& app, Command* chosen) {
-  CLI::App* command =
-      app.add_subcommand("metadata", "show a model's inputs and outputs: names, types, shapes");
+void AddMetadataCommand(CommandLine& app, Command* chosen) {
+  CommandLine& command =
+      app.AddCommand("metadata", "show a model's inputs and outputs: names, types, shapes");
   auto options = std::make_shared<Options>();
-  AddModelOptions(*command, ModelOption::kRequired, &options->model);
-  AddServerOptions(*command, &options->server);
-  command->footer(
+  AddModelOptions(command, ModelOption::kRequired, &options->model);
+  AddServerOptions(command, &options->server);
+  command.Footer(
       "A dimension of any size is shown as ?, in JSON as -1.\n"
       "Examples:\n"
       "  baton metadata --model=mnist\n"
       "  baton metadata --model=mnist --version=3 --protocol=oip --json\n");
-  command->callback([chosen, options] {
+  command.OnChosen([chosen, options] {
     *chosen = {ValidateModelRef(options->server.protocol(), options->model),
                [options] { return Run(*options); }};
   });

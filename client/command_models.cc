@@ -23,16 +23,16 @@ absl::Status Run(const ServerOptions& options) {
 
 }  // namespace
 
-void AddModelsCommand(CLI::App& app, Command* chosen) {
-  CLI::App* command = app.add_subcommand("models", "list every version of every model");
+void AddModelsCommand(CommandLine& app, Command* chosen) {
+  CommandLine& command = app.AddCommand("models", "list every version of every model");
   auto options = std::make_shared<ServerOptions>();
-  AddServerOptions(*command, options.get());
-  command->remove_option(command->get_option("--protocol"));  // RepositoryIndex, in any case
-  command->footer(
+  AddServerOptions(command, options.get());
+  command.Remove("--protocol");  // RepositoryIndex, in any case
+  command.Footer(
       "Examples:\n"
       "  baton models\n"
       "  baton models --server=10.0.0.7:8500 --json\n");
-  command->callback([chosen, options] {
+  command.OnChosen([chosen, options] {
     *chosen = {absl::OkStatus(), [options] { return Run(*options); }};
   });
 }

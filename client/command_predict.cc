@@ -152,21 +152,21 @@ absl::Status Run(const Options& options) {
 
 }  // namespace
 
-void AddPredictCommand(CLI::App& app, Command* chosen) {
-  CLI::App* command = app.add_subcommand("predict", "send one request and print what comes back");
+void AddPredictCommand(CommandLine& app, Command* chosen) {
+  CommandLine& command = app.AddCommand("predict", "send one request and print what comes back");
   auto options = std::make_shared<Options>();
-  AddModelOptions(*command, ModelOption::kRequired, &options->model);
-  AddInputOptions(*command, &options->inputs);
-  command->add_option("--top", options->top, "labels to print where the output is scores")
-      ->check(CLI::Range(0, 1000000).description(""));
+  AddModelOptions(command, ModelOption::kRequired, &options->model);
+  AddInputOptions(command, &options->inputs);
+  command.Add("--top", options->top, "labels to print where the output is scores")
+      .Range(0, 1000000);
   command
-      ->add_option("--labels", options->labels,
-                   "an idx file of the labels of --idx: print the accuracy over all images")
-      ->needs("--idx");
-  command->add_option("--rows", options->rows, "images in each request, with --labels")
-      ->check(CLI::Range(int64_t{1}, int64_t{1000000}).description(""));
-  AddServerOptions(*command, &options->server);
-  command->footer(
+      .Add("--labels", options->labels,
+           "an idx file of the labels of --idx: print the accuracy over all images")
+      .Needs("--idx");
+  command.Add("--rows", options->rows, "images in each request, with --labels")
+      .Range(int64_t{1}, int64_t{1000000});
+  AddServerOptions(command, &options->server);
+  command.Footer(
       "Images are sent as raw values of 0 to 255, in the type and arrangement that the model's\n"
       "input has: flat, rows x columns, channels first or last. They are never resized.\n"
       "Examples:\n"
@@ -175,7 +175,7 @@ void AddPredictCommand(CLI::App& app, Command* chosen) {
       "  baton predict --model=mnist --idx=t10k-images-idx3-ubyte --labels=t10k-labels-idx1-ubyte\n"
       "  baton predict --model=sum --json-input='{\"a\": [[1, 2]], \"b\": [[3, 4]]}'\n"
       "  baton predict --model=bert --input=ids=ids.npy --input=mask=mask.pb --protocol=oip\n");
-  command->callback([chosen, options] {
+  command.OnChosen([chosen, options] {
     *chosen = {CheckUsage(*options), [options] { return Run(*options); }};
   });
 }

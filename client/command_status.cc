@@ -44,19 +44,19 @@ absl::Status Run(const Options& options) {
 
 }  // namespace
 
-void AddStatusCommand(CLI::App& app, Command* chosen) {
-  CLI::App* command = app.add_subcommand(
+void AddStatusCommand(CommandLine& app, Command* chosen) {
+  CommandLine& command = app.AddCommand(
       "status", "say whether the server is ready, or in which state a model's versions are");
   auto options = std::make_shared<Options>();
-  AddModelOptions(*command, ModelOption::kOptional, &options->model);
-  AddServerOptions(*command, &options->server);
-  command->footer(
+  AddModelOptions(command, ModelOption::kOptional, &options->model);
+  AddServerOptions(command, &options->server);
+  command.Footer(
       "A version that failed is listed with the reason.\n"
       "Examples:\n"
       "  baton status                        is the server live and ready?\n"
       "  baton status --model=mnist          every version of mnist\n"
       "  baton status --model=mnist --json\n");
-  command->callback([chosen, options] {
+  command.OnChosen([chosen, options] {
     *chosen = {CheckUsage(*options), [options] { return Run(*options); }};
   });
 }

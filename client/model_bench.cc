@@ -223,32 +223,32 @@ absl::StatusOr<int> Bench(const Options& options) {
 
 }  // namespace
 
-void AddBenchCommand(CLI::App& app, Run& run) {
+void AddBenchCommand(CommandLine& app, Run& run) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("bench", "Measure latency, items/s and peak memory on random input");
-  AddModelArgument(*command, options->model);
-  command->add_option("--batch", options->batches, "batch sizes, separated by commas (default 1)")
-      ->delimiter(',')
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-      ->allow_extra_args(false)
-      ->type_name("N,N…")
-      ->default_str("");
-  AddDimFlag(*command, options->dims);
+  CommandLine& command =
+      app.AddCommand("bench", "Measure latency, items/s and peak memory on random input");
+  AddModelArgument(command, options->model);
+  command.Add("--batch", options->batches, "batch sizes, separated by commas (default 1)")
+      .Delimiter(',')
+      .Range(int64_t{1}, int64_t{1} << 20)
+      .OneWordEach()
+      .TypeName("N,N…")
+      .DefaultText("");
+  AddDimFlag(command, options->dims);
   command
-      ->add_option("--threads", options->threads,
-                   "threads of one execution (default: the cores, divided among the workers)")
-      ->check(CLI::Range(1, kMaxThreads))
-      ->type_name("N");
-  AddThreadsFlag(*command, "--workers", "executions at the same time", options->workers);
-  AddPrecisionFlag(*command, options->precision);
-  command->add_option("--seconds", options->seconds, "how long to measure each batch size")
-      ->check(CLI::Range(0.001, 86400.0))
-      ->type_name("S");
-  command->add_flag("--profile", options->profile,
+      .Add("--threads", options->threads,
+           "threads of one execution (default: the cores, divided among the workers)")
+      .Range(1, kMaxThreads)
+      .TypeName("N");
+  AddThreadsFlag(command, "--workers", "executions at the same time", options->workers);
+  AddPrecisionFlag(command, options->precision);
+  command.Add("--seconds", options->seconds, "how long to measure each batch size")
+      .Range(0.001, 86400.0)
+      .TypeName("S");
+  command.AddSwitch("--profile", options->profile,
                     "time, share, GFLOP/s and implementation of each operator");
-  command->add_flag("--json", options->json, "one JSON object for each batch size");
-  command->callback([options, &run] { run = [options] { return Bench(*options); }; });
+  command.AddSwitch("--json", options->json, "one JSON object for each batch size");
+  command.OnChosen([options, &run] { run = [options] { return Bench(*options); }; });
 }
 
 }  // namespace baton::model_tool

@@ -3,34 +3,34 @@
 // an error that main prints as one line.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "engine/base/command_line.h"
 #include "engine/model.h"
 
 namespace baton::model_tool {
 
 using Run = std::function<absl::StatusOr<int>()>;
 
-void AddVerifyCommand(CLI::App& app, Run& run);
-void AddRunCommand(CLI::App& app, Run& run);
-void AddShowCommand(CLI::App& app, Run& run);
-void AddBenchCommand(CLI::App& app, Run& run);
-void AddPublishCommand(CLI::App& app, Run& run);
+void AddVerifyCommand(CommandLine& app, Run& run);
+void AddRunCommand(CommandLine& app, Run& run);
+void AddShowCommand(CommandLine& app, Run& run);
+void AddBenchCommand(CommandLine& app, Run& run);
+void AddPublishCommand(CommandLine& app, Run& run);
 
 inline constexpr int kMaxThreads = 1024;
 
 // Flags that several commands have.
-void AddModelArgument(CLI::App& command, std::string& path);
-void AddPrecisionFlag(CLI::App& command, engine::Precision& precision);
-void AddThreadsFlag(CLI::App& command, const std::string& name, const std::string& help,
+void AddModelArgument(CommandLine& command, std::string& path);
+void AddPrecisionFlag(CommandLine& command, engine::Precision& precision);
+void AddThreadsFlag(CommandLine& command, const std::string& name, const std::string& help,
                     int& threads);
 // Repeatable `--dim NAME=N`.
-void AddDimFlag(CLI::App& command, std::map<std::string, int64_t>& dims);
+void AddDimFlag(CommandLine& command, std::map<std::string, int64_t>& dims);
 
 // "f32", "bf16", "int8", "auto".
 std::string PrecisionName(engine::Precision precision);

@@ -3,6 +3,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "client/model_commands.h"
 #include "engine/base/status.h"
 
@@ -24,49 +25,51 @@ std::string PrecisionName(engine::Precision precision) {
   return "unknown";
 }
 
-void AddModelArgument(CLI::App& command, std::string& path) {
-  command.add_option("MODEL", path, "ONNX file, or a directory with a model.onnx")->required();
+void AddModelArgument(CommandLine& command, std::string& path) {
+  command.Add("MODEL", path, "ONNX file, or a directory with a model.onnx").Required();
 }
 
-void AddPrecisionFlag(CLI::App& command, engine::Precision& precision) {
+void AddPrecisionFlag(CommandLine& command, engine::Precision& precision) {
   command
-      .add_option_function<std::string>(
+      .AddFunction(
           "--precision",
-          [&precision](const std::string& text) {
+          [&precision](const std::string& text) -> absl::Status {
             for (const auto& [name, value] : kPrecisions) {
-              if (text == name) precision = value;
+              if (text != name) continue;
+              precision = value;
+              return absl::OkStatus();
             }
+            return absl::InvalidArgumentError(
+                absl::StrCat("expected f32, bf16, int8 or auto, found \"", text, "\""));
           },
           "f32, bf16, int8 or auto")
-      ->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}))
-      ->type_name("P")
-      ->default_str(PrecisionName(precision));
+      .TypeName("P")
+      .DefaultText(PrecisionName(precision));
 }
 
-void AddThreadsFlag(CLI::App& command, const std::string& name, const std::string& help,
+void AddThreadsFlag(CommandLine& command, const std::string& name, const std::string& help,
                     int& threads) {
-  command.add_option(name, threads, help)->check(CLI::Range(1, kMaxThreads))->type_name("N");
+  command.Add(name, threads, help).Range(1, kMaxThreads).TypeName("N");
 }
 
-void AddDimFlag(CLI::App& command, std::map<std::string, int64_t>& dims) {
+void AddDimFlag(CommandLine& command, std::map<std::string, int64_t>& dims) {
   command
-      .add_option_function<std::vector<std::string>>(
+      .AddFunction(
           "--dim",
-          [&dims](const std::vector<std::string>& assignments) {
-            for (const std::string& text : assignments) {
-              const size_t equals = text.rfind('=');
-              int64_t value = 0;
-              if (equals == std::string::npos || equals == 0 ||
-                  !absl::SimpleAtoi(text.substr(equals + 1), &value) || value < 1) {
-                throw CLI::ValidationError(
-                    "--dim", "expected NAME=N with N from 1 up, found \"" + text + "\"");
-              }
-              dims[text.substr(0, equals)] = value;
+          [&dims](const std::string& text) -> absl::Status {
+            const size_t equals = text.rfind('=');
+            int64_t value = 0;
+            if (equals == std::string::npos || equals == 0 ||
+                !absl::SimpleAtoi(text.substr(equals + 1), &value) || value < 1) {
+              return absl::InvalidArgumentError(
+                  absl::StrCat("expected NAME=N with N from 1 up, found \"", text, "\""));
             }
+            dims[text.substr(0, equals)] = value;
+            return absl::OkStatus();
           },
           "size of the dimension that the model calls NAME; INPUT:INDEX for one without a name")
-      ->type_name("NAME=N")
-      ->allow_extra_args(false);
+      .TypeName("NAME=N")
+      .OneWordEach();
 }
 
 std::string ModelFileAt(const std::string& path) {

@@ -101,31 +101,30 @@ absl::StatusOr<int> PublishModel(const Options& options) {
 
 }  // namespace
 
-void AddPublishCommand(CLI::App& app, Run& run) {
+void AddPublishCommand(CommandLine& app, Run& run) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand(
+  CommandLine& command = app.AddCommand(
       "publish", "Put a model into a repository as a new version; prints the version's directory");
-  AddModelArgument(*command, options->model);
-  command->add_option("TARGET", options->target, "REPOSITORY/NAME; made if missing")->required();
+  AddModelArgument(command, options->model);
+  command.Add("TARGET", options->target, "REPOSITORY/NAME; made if missing").Required();
   command
-      ->add_option(
-          "--samples", options->samples,
-          "golden samples: a directory with test_data_set_*, or \"random\" for the engine's "
-          "own answer to random input (default: those beside the model, if any)")
-      ->type_name("DIR|random");
-  AddDimFlag(*command, options->dims);
+      .Add("--samples", options->samples,
+           "golden samples: a directory with test_data_set_*, or \"random\" for the engine's "
+           "own answer to random input (default: those beside the model, if any)")
+      .TypeName("DIR|random");
+  AddDimFlag(command, options->dims);
   command
-      ->add_option("--version", options->version,
-                   "the version's number (default: one more than the highest)")
-      ->check(CLI::Range(int64_t{1}, std::numeric_limits<int64_t>::max()))
-      ->type_name("N");
+      .Add("--version", options->version,
+           "the version's number (default: one more than the highest)")
+      .Range(int64_t{1}, std::numeric_limits<int64_t>::max())
+      .TypeName("N");
   command
-      ->add_option("--keep-last", options->keep_last,
-                   "remove all but the highest N versions afterwards (default: keep all)")
-      ->check(CLI::Range(1, std::numeric_limits<int>::max()))
-      ->type_name("N")
-      ->default_str("");
-  command->callback([options, &run] { run = [options] { return PublishModel(*options); }; });
+      .Add("--keep-last", options->keep_last,
+           "remove all but the highest N versions afterwards (default: keep all)")
+      .Range(1, std::numeric_limits<int>::max())
+      .TypeName("N")
+      .DefaultText("");
+  command.OnChosen([options, &run] { run = [options] { return PublishModel(*options); }; });
 }
 
 }  // namespace baton::model_tool

@@ -109,28 +109,29 @@ absl::StatusOr<int> RunModel(const Options& options) {
 
 }  // namespace
 
-void AddRunCommand(CLI::App& app, Run& run) {
+void AddRunCommand(CommandLine& app, Run& run) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("run", "Run a model once; writes OUTPUT.npy for each output");
-  AddModelArgument(*command, options->model);
+  CommandLine& command =
+      app.AddCommand("run", "Run a model once; writes OUTPUT.npy for each output");
+  AddModelArgument(command, options->model);
   command
-      ->add_option("--input", options->inputs,
-                   "value of an input: a .npy file or an ONNX tensor (.pb); repeatable")
-      ->check([](const std::string& text) {
+      .Add("--input", options->inputs,
+           "value of an input: a .npy file or an ONNX tensor (.pb); repeatable")
+      .Check([](const std::string& text) -> absl::Status {
         const size_t equals = text.find('=');
-        return equals == std::string::npos || equals == 0 || equals + 1 == text.size()
-                   ? "expected NAME=FILE, found \"" + text + "\""
-                   : "";
+        if (equals != std::string::npos && equals != 0 && equals + 1 != text.size()) {
+          return absl::OkStatus();
+        }
+        return absl::InvalidArgumentError(absl::StrCat("expected NAME=FILE, found \"", text, "\""));
       })
-      ->type_name("NAME=FILE")
-      ->allow_extra_args(false);
-  command->add_option("--output-dir", options->output_dir, "where the outputs go; made if missing")
-      ->type_name("DIR")
-      ->required();
-  AddThreadsFlag(*command, "--threads", "threads of the execution", options->threads);
-  AddPrecisionFlag(*command, options->precision);
-  command->callback([options, &run] { run = [options] { return RunModel(*options); }; });
+      .TypeName("NAME=FILE")
+      .OneWordEach();
+  command.Add("--output-dir", options->output_dir, "where the outputs go; made if missing")
+      .TypeName("DIR")
+      .Required();
+  AddThreadsFlag(command, "--threads", "threads of the execution", options->threads);
+  AddPrecisionFlag(command, options->precision);
+  command.OnChosen([options, &run] { run = [options] { return RunModel(*options); }; });
 }
 
 }  // namespace baton::model_tool

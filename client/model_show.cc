@@ -176,13 +176,13 @@ absl::StatusOr<int> Show(const Options& options) {
 
 }  // namespace
 
-void AddShowCommand(CLI::App& app, Run& run) {
+void AddShowCommand(CommandLine& app, Run& run) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand(
+  CommandLine& command = app.AddCommand(
       "show", "Print signature, opsets, operators, parameters, and what would not run and why");
-  AddModelArgument(*command, options->model);
-  command->add_flag("--json", options->json, "one JSON object");
-  command->callback([options, &run] { run = [options] { return Show(*options); }; });
+  AddModelArgument(command, options->model);
+  command.AddSwitch("--json", options->json, "one JSON object");
+  command.OnChosen([options, &run] { run = [options] { return Show(*options); }; });
 }
 
 }  // namespace baton::model_tool

@@ -8,17 +8,17 @@
 namespace {
 
 int Main(int argc, char** argv) {
-  CLI::App app("Model files without a server: check, run, look into, measure and publish them.",
-               "baton-model");
-  baton::SetUpCommandLine(app);
-  app.require_subcommand(1);
+  baton::CommandLine app(
+      "Model files without a server: check, run, look into, measure and publish them.",
+      "baton-model");
+  app.RequireCommand();
   baton::model_tool::Run run;
   baton::model_tool::AddVerifyCommand(app, run);
   baton::model_tool::AddRunCommand(app, run);
   baton::model_tool::AddShowCommand(app, run);
   baton::model_tool::AddBenchCommand(app, run);
   baton::model_tool::AddPublishCommand(app, run);
-  if (const auto exit_code = baton::ParseCommandLine(app, argc, argv)) return *exit_code;
+  if (const auto exit_code = app.Parse(argc, argv)) return *exit_code;
 
   const absl::StatusOr<int> exit_code = run();
   if (exit_code.ok()) return *exit_code;

@@ -182,27 +182,23 @@ absl::StatusOr<int> VerifyAll(const Options& options) {
 
 }  // namespace
 
-void AddVerifyCommand(CLI::App& app, Run& run) {
+void AddVerifyCommand(CommandLine& app, Run& run) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand(
+  CommandLine& command = app.AddCommand(
       "verify", "Load models as a server would and run their golden samples; exit 1 if one fails");
   command
-      ->add_option("PATH", options->paths,
-                   "repositories, models, versions, or directories with a model.onnx")
-      ->required()
-      ->default_str("");
-  command
-      ->add_option("--rtol", options->rtol,
-                   "relative tolerance, instead of the manifest's (else 1e-3)")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("X");
-  command
-      ->add_option("--atol", options->atol,
-                   "absolute tolerance, instead of the manifest's (else 1e-5)")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("X");
-  command->add_flag("--json", options->json, "one JSON object a line");
-  command->callback([options, &run] { run = [options] { return VerifyAll(*options); }; });
+      .Add("PATH", options->paths,
+           "repositories, models, versions, or directories with a model.onnx")
+      .Required()
+      .DefaultText("");
+  command.Add("--rtol", options->rtol, "relative tolerance, instead of the manifest's (else 1e-3)")
+      .NonNegative()
+      .TypeName("X");
+  command.Add("--atol", options->atol, "absolute tolerance, instead of the manifest's (else 1e-5)")
+      .NonNegative()
+      .TypeName("X");
+  command.AddSwitch("--json", options->json, "one JSON object a line");
+  command.OnChosen([options, &run] { run = [options] { return VerifyAll(*options); }; });
 }
 
 }  // namespace baton::model_tool

@@ -40,27 +40,27 @@ struct Flags {
   int threads = 1;
 };
 
-void Declare(CLI::App& app, Flags& flags) {
-  app.add_option("--preset", flags.preset, "network and options to train it with");
-  app.add_flag("--list-presets", flags.list_presets, "list the presets and exit");
-  app.add_option("--repository", flags.repository, "model repository to publish into");
-  app.add_option("--model", flags.model, "name to publish under (default: the preset's)");
-  app.add_option("--data", flags.data, "directory of MNIST's idx files (deploy/fetch-mnist.sh)");
-  app.add_option("--epochs", flags.epochs, "times to go through the data (default: the preset's)");
-  app.add_option("--seed", flags.seed, "of weights and order: the same seed, the same model");
-  app.add_option("--learning-rate", flags.learning_rate,
-                 "at the start; it falls to 0 along a half cosine (default: the preset's)");
-  app.add_option("--weight-decay", flags.weight_decay,
-                 "share of each weight taken off a step, times the rate (default: the preset's)");
-  app.add_option("--batch-size", flags.batch_size, "images for each step (default: the preset's)");
-  app.add_option("--optimizer", flags.optimizer, "sgd or adam (default: the preset's)");
-  app.add_option("--min-accuracy", flags.min_accuracy,
-                 "publish nothing under this test accuracy, from 0 to 1");
-  app.add_option("--keep-last", flags.keep_last,
-                 "afterwards remove all but the newest N versions; 0 keeps all");
-  app.add_option("--threads", flags.threads,
-                 "more than 1 pays for large networks on idle cores only; part of the result");
-  app.add_option("--export", flags.export_path, "also write the ONNX model to this file");
+void Declare(CommandLine& app, Flags& flags) {
+  app.Add("--preset", flags.preset, "network and options to train it with");
+  app.AddSwitch("--list-presets", flags.list_presets, "list the presets and exit");
+  app.Add("--repository", flags.repository, "model repository to publish into");
+  app.Add("--model", flags.model, "name to publish under (default: the preset's)");
+  app.Add("--data", flags.data, "directory of MNIST's idx files (deploy/fetch-mnist.sh)");
+  app.Add("--epochs", flags.epochs, "times to go through the data (default: the preset's)");
+  app.Add("--seed", flags.seed, "of weights and order: the same seed, the same model");
+  app.Add("--learning-rate", flags.learning_rate,
+          "at the start; it falls to 0 along a half cosine (default: the preset's)");
+  app.Add("--weight-decay", flags.weight_decay,
+          "share of each weight taken off a step, times the rate (default: the preset's)");
+  app.Add("--batch-size", flags.batch_size, "images for each step (default: the preset's)");
+  app.Add("--optimizer", flags.optimizer, "sgd or adam (default: the preset's)");
+  app.Add("--min-accuracy", flags.min_accuracy,
+          "publish nothing under this test accuracy, from 0 to 1");
+  app.Add("--keep-last", flags.keep_last,
+          "afterwards remove all but the newest N versions; 0 keeps all");
+  app.Add("--threads", flags.threads,
+          "more than 1 pays for large networks on idle cores only; part of the result");
+  app.Add("--export", flags.export_path, "also write the ONNX model to this file");
 }
 
 // The job that the flags ask for. kInvalidArgument or kNotFound where they make no sense.
@@ -114,11 +114,10 @@ int Fail(int exit_code, const absl::Status& status, absl::string_view consequenc
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app{"Trains a network and publishes it as a new version of a model.", kProgram};
-  SetUpCommandLine(app);
+  CommandLine app("Trains a network and publishes it as a new version of a model.", kProgram);
   Flags flags;
   Declare(app, flags);
-  if (const std::optional<int> exit_code = ParseCommandLine(app, argc, argv)) return *exit_code;
+  if (const std::optional<int> exit_code = app.Parse(argc, argv)) return *exit_code;
   if (flags.list_presets) {
     ListPresets();
     return 0;

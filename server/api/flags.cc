@@ -1,6 +1,5 @@
 #include "server/api/flags.h"
 
-#include <CLI/CLI.hpp>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -9,6 +8,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/command_line.h"
+#include "engine/base/cpu.h"
+#include "engine/base/file.h"
 #include "engine/base/log.h"
 #include "engine/base/status.h"
 
@@ -48,42 +49,77 @@ struct RawFlags {
   std::string model_base_path;
   std::string model_repository;
   std::string model_control_mode = "poll";
+  std::vector<std::string> load_models;
+  double load_retry_micros = 60e6;
+  int load_threads = 0;
+  double memory_limit_mb = -1;
+  std::string admin = "local";
+  std::string batching_parameters_file;
   double poll_wait_seconds = 1;
   int workers = 0;
   std::string threads_per_worker = "auto";
   std::string precision = "f32";
 };
 
-void AddFlags(CLI::App& app, RawFlags& raw, HttpOptions& http, ServerFlags& flags) {
-  app.add_option("--port", flags.grpc.port, "Port of gRPC; 0: any that is free");
-  app.add_option("--grpc_socket_path", flags.grpc.socket_path,
-                 "Unix socket that gRPC listens on, too");
-  app.add_option("--rest_api_port", raw.rest_api_port,
-                 "Port of HTTP (metrics, health, model states); 0: off");
-  app.add_option("--rest_api_num_threads", http.threads, "Threads that answer HTTP");
-  app.add_option("--model_repository", raw.model_repository,
-                 "Directory whose every sub-directory is a model");
-  app.add_option("--model_base_path", raw.model_base_path,
-                 "Directory of one model: it holds the version directories");
-  app.add_option("--model_name", raw.model_name,
-                 "Name of the model of --model_base_path (default \"default\")");
-  app.add_option("--model_control_mode", raw.model_control_mode,
-                 "poll: follow changes; none: load once, at the start");
-  app.add_option("--file_system_poll_wait_seconds", raw.poll_wait_seconds,
-                 "Seconds between two looks at the models; 0: look once");
-  app.add_option("--workers", raw.workers, "Threads that run models; 0: the cores there are");
-  app.add_option("--threads_per_worker", raw.threads_per_worker,
-                 "Threads that one execution may use, or auto: 1, and all cores for a request "
-                 "that is alone");
-  app.add_option("--precision", raw.precision, "Precision of arithmetic: f32");
-  app.add_flag("--enable_batching,!--noenable_batching", flags.serving.enable_batching,
-               "Run waiting requests of a model together");
-  app.add_flag("--enable_grpc_healthcheck_service", flags.grpc.enable_health,
-               "Serve grpc.health.v1.Health");
-  app.add_option("--max_message_mb", flags.grpc.max_message_mb, "Largest request, in MiB");
-  app.add_option("--drain_seconds", flags.drain_seconds,
-                 "Most seconds from SIGTERM to the exit: not ready at once, no new requests after "
-                 "a tenth of it, running ones finished in the rest");
+void AddFlags(CommandLine& app, RawFlags& raw, HttpOptions& http, ServerFlags& flags) {
+  app.Add("--port", flags.grpc.port, "Port of gRPC; 0: any that is free");
+  app.Add("--grpc_socket_path", flags.grpc.socket_path, "Unix socket that gRPC listens on, too");
+  app.Add("--rest_api_port", raw.rest_api_port,
+          "Port of HTTP (metrics, health, model states); 0: off");
+  app.Add("--rest_api_num_threads", http.threads, "Threads that answer HTTP");
+  app.Add("--model_repository", raw.model_repository,
+          "Directory whose every sub-directory is a model");
+  app.Add("--model_base_path", raw.model_base_path,
+          "Directory of one model: it holds the version directories");
+  app.Add("--model_name", raw.model_name,
+          "Name of the model of --model_base_path (default \"default\")");
+  app.Add("--model_control_mode", raw.model_control_mode,
+          "poll: follow changes; none: load once, at the start; explicit: load of the "
+          "repository what is asked for by request or --load_model");
+  app.Add("--load_model", raw.load_models,
+          "With explicit control: a model to load at the start; repeatable")
+      .OneWordEach()
+      .DefaultText("");
+  app.Add("--model_config_file", flags.serving.config_file,
+          "ModelServerConfig in text format: models with their base paths, version "
+          "policies and labels");
+  app.Add("--model_config_file_poll_wait_seconds", flags.serving.config_poll_seconds,
+          "Seconds between two readings of --model_config_file; 0: read once");
+  app.AddSwitch("--allow_version_labels_for_unavailable_models",
+                flags.serving.allow_labels_of_absent,
+                "Requests may give a label to a version that is not ready; it takes effect when "
+                "that is");
+  app.Add("--max_num_load_retries", flags.serving.load_retries,
+          "Times to load a version again that failed; one that has changed is loaded in "
+          "any case");
+  app.Add("--load_retry_interval_micros", raw.load_retry_micros, "Microseconds between such loads");
+  app.Add("--num_load_threads", raw.load_threads, "Models that load at once; 0: 2");
+  app.Add("--memory_limit_mb", raw.memory_limit_mb,
+          "Loads that would take the process past so many MB fail; 0: no limit [default: "
+          "90 % of what the system allows]")
+      .DefaultText("");
+  app.Add("--admin", raw.admin,
+          "Who may load, unload, label and reconfigure: on (all), local (this machine), "
+          "off (nobody)");
+  app.Add("--file_system_poll_wait_seconds", raw.poll_wait_seconds,
+          "Seconds between two looks at the models; 0: look once");
+  app.Add("--workers", raw.workers, "Threads that run models; 0: the cores there are");
+  app.Add("--threads_per_worker", raw.threads_per_worker,
+          "Threads that one execution may use, or auto: 1, and all cores for a request "
+          "that is alone");
+  app.Add("--precision", raw.precision, "Precision of arithmetic: f32");
+  app.AddSwitch("--enable_batching,!--noenable_batching", flags.serving.enable_batching,
+                "Run waiting requests of a model together");
+  app.Add("--batching_parameters_file", raw.batching_parameters_file,
+          "BatchingParameters in text format, for models whose config says nothing else");
+  app.AddSwitch("--enable_per_model_batching_parameters", flags.serving.per_model_batching,
+                "A version's batching_params.pbtxt counts more than that file");
+  app.AddSwitch("--enable_grpc_healthcheck_service", flags.grpc.enable_health,
+                "Serve grpc.health.v1.Health");
+  app.Add("--max_message_mb", flags.grpc.max_message_mb, "Largest request, in MiB");
+  app.Add("--drain_seconds", flags.drain_seconds,
+          "Most seconds from SIGTERM to the exit: not ready at once, no new requests after "
+          "a tenth of it, running ones finished in the rest");
 }
 
 absl::StatusOr<int> ThreadsPerWorker(const std::string& text) {
@@ -95,36 +131,110 @@ absl::StatusOr<int> ThreadsPerWorker(const std::string& text) {
 }
 
 absl::Status SetModels(const RawFlags& raw, serving::ModelServerOptions& options) {
+  options.repository = raw.model_repository;
   if (!raw.model_repository.empty()) {
     if (!raw.model_base_path.empty() || !raw.model_name.empty()) {
       return absl::InvalidArgumentError(
           "--model_repository serves every model below it; it does not go with --model_base_path "
           "or --model_name");
     }
-    options.repository = raw.model_repository;
     return absl::OkStatus();
   }
   if (raw.model_base_path.empty()) {
+    if (!raw.model_name.empty()) {
+      return absl::InvalidArgumentError(
+          "--model_name names the model of --model_base_path, which is missing");
+    }
+    if (!options.config_file.empty()) return absl::OkStatus();
     return absl::InvalidArgumentError(
-        "nothing to serve: give --model_repository=DIR (a directory of models) or "
-        "--model_base_path=DIR (one model)");
+        "nothing to serve: give --model_repository=DIR (a directory of models), "
+        "--model_base_path=DIR (one model) or --model_config_file=FILE");
   }
   options.models.push_back(
       {raw.model_name.empty() ? "default" : raw.model_name, raw.model_base_path});
   return absl::OkStatus();
 }
 
-absl::Status Apply(const RawFlags& raw, const HttpOptions& http, ServerFlags& flags) {
-  RETURN_IF_ERROR(SetModels(raw, flags.serving));
-  if (raw.model_control_mode != "poll" && raw.model_control_mode != "none") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--model_control_mode=", raw.model_control_mode, ": must be poll or none"));
+absl::Status SetControl(const RawFlags& raw, serving::ModelServerOptions& options) {
+  using Control = serving::ModelServerOptions::Control;
+  if (raw.model_control_mode == "poll") {
+    options.control = Control::kPoll;
+  } else if (raw.model_control_mode == "none") {
+    options.control = Control::kNone;
+  } else if (raw.model_control_mode == "explicit") {
+    options.control = Control::kExplicit;
+  } else {
+    return absl::InvalidArgumentError(absl::StrCat("--model_control_mode=", raw.model_control_mode,
+                                                   ": must be poll, explicit or none"));
+  }
+  options.load_models = raw.load_models;
+  if (options.control == Control::kExplicit) {
+    if (options.repository.empty()) {
+      return absl::InvalidArgumentError(
+          "--model_control_mode=explicit: needs --model_repository, of which it loads");
+    }
+  } else if (!raw.load_models.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("--load_model=", raw.load_models.front(),
+                                                   ": goes with --model_control_mode=explicit"));
   }
   if (!(raw.poll_wait_seconds >= 0)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "--file_system_poll_wait_seconds=", raw.poll_wait_seconds, ": must be 0 or more"));
   }
-  flags.serving.poll_seconds = raw.model_control_mode == "none" ? 0 : raw.poll_wait_seconds;
+  options.poll_seconds = raw.poll_wait_seconds;
+  return absl::OkStatus();
+}
+
+absl::Status SetLoading(const RawFlags& raw, serving::ModelServerOptions& options) {
+  if (!(raw.load_retry_micros >= 0)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--load_retry_interval_micros=", raw.load_retry_micros, ": must be 0 or more"));
+  }
+  options.load_retry_seconds = raw.load_retry_micros * 1e-6;
+  if (raw.load_threads < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--num_load_threads=", raw.load_threads, ": must be 0 (2 of them) or more"));
+  }
+  if (raw.load_threads > 0) options.load_threads = raw.load_threads;
+  constexpr double kDefaultShare = 0.9;
+  options.memory_limit_bytes =
+      raw.memory_limit_mb < 0
+          ? static_cast<int64_t>(kDefaultShare * static_cast<double>(MemoryLimitBytes()))
+          : static_cast<int64_t>(raw.memory_limit_mb * 1e6);
+  return absl::OkStatus();
+}
+
+absl::Status SetBatching(const RawFlags& raw, serving::ModelServerOptions& options) {
+  if (raw.batching_parameters_file.empty()) return absl::OkStatus();
+  absl::StatusOr<std::string> text = ReadFile(raw.batching_parameters_file);
+  absl::Status status = text.status();
+  if (text.ok()) {
+    auto parameters = repository::ParseBatchingParameters(*text, raw.batching_parameters_file);
+    status = parameters.status();
+    if (parameters.ok()) options.batching_parameters = *std::move(parameters);
+  }
+  for (const std::string& warning : options.batching_parameters.warnings) {
+    BATON_LOG(Warning) << warning;
+  }
+  // A file that is not there is as wrong a flag as one of wrong content.
+  return status.ok() ? status
+                     : absl::InvalidArgumentError(
+                           absl::StrCat("--batching_parameters_file: ", status.message()));
+}
+
+absl::StatusOr<AdminAccess> ParseAdmin(const std::string& text) {
+  if (text == "on") return AdminAccess::kAll;
+  if (text == "local") return AdminAccess::kLocal;
+  if (text == "off") return AdminAccess::kNobody;
+  return absl::InvalidArgumentError(absl::StrCat("--admin=", text, ": must be on, local or off"));
+}
+
+absl::Status Apply(const RawFlags& raw, const HttpOptions& http, ServerFlags& flags) {
+  RETURN_IF_ERROR(SetModels(raw, flags.serving));
+  RETURN_IF_ERROR(SetControl(raw, flags.serving));
+  RETURN_IF_ERROR(SetLoading(raw, flags.serving));
+  RETURN_IF_ERROR(SetBatching(raw, flags.serving));
+  ASSIGN_OR_RETURN(flags.grpc.admin, ParseAdmin(raw.admin));
   if (raw.workers < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("--workers=", raw.workers, ": must be 0 (the cores there are) or more"));
@@ -152,28 +262,26 @@ absl::Status Apply(const RawFlags& raw, const HttpOptions& http, ServerFlags& fl
 }  // namespace
 
 std::optional<int> ParseServerFlags(int argc, char** argv, ServerFlags& flags) {
-  CLI::App app("Serves ONNX models over gRPC and HTTP.", "baton-server");
-  SetUpCommandLine(app);
+  CommandLine app("Serves ONNX models over gRPC and HTTP.", "baton-server");
   RawFlags raw;
   HttpOptions http;
   AddFlags(app, raw, http, flags);
-  std::vector<CLI::Option*> meaningless;
+  std::vector<std::pair<std::string, Flag>> meaningless;
   for (const char* name : kMeaningless) {
-    // Of any value, or none; not listed by --help.
-    meaningless.push_back(app.add_option_function<std::vector<std::string>>(
-                                 absl::StrCat("--", name), [](const std::vector<std::string>&) {})
-                              ->expected(0, 1)
-                              ->group(""));
+    const std::string flag = absl::StrCat("--", name);
+    meaningless.emplace_back(flag,
+                             app.AddFunction(
+                                    flag, [](const std::string&) { return absl::OkStatus(); }, "")
+                                 .Hidden());
   }
-  if (const std::optional<int> exit_code = ParseCommandLine(app, argc, argv)) return exit_code;
+  if (const std::optional<int> exit_code = app.Parse(argc, argv)) return exit_code;
   if (const absl::Status status = Apply(raw, http, flags); !status.ok()) {
     std::cerr << "baton-server: " << status.message() << " (--help lists all flags)\n";
     return 2;
   }
   std::string named;
-  for (const CLI::Option* option : meaningless) {
-    if (option->count() == 0) continue;
-    absl::StrAppend(&named, named.empty() ? "--" : ", --", option->get_lnames().front());
+  for (const auto& [name, flag] : meaningless) {
+    if (flag.count() > 0) absl::StrAppend(&named, named.empty() ? "" : ", ", name);
   }
   if (!named.empty()) {
     BATON_LOG(Warning) << "flags of TensorFlow that have no meaning here: " << named;

@@ -69,8 +69,9 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcOptions&
 GrpcServer::GrpcServer(const GrpcOptions& options, serving::ModelServer& server)
     : options_(options),
       model_server_(server),
-      tfs_(server, static_cast<size_t>(options.max_message_mb) << 20),
-      oip_(server, static_cast<size_t>(options.max_message_mb) << 20),
+      admin_(server, options.admin),
+      tfs_(server, admin_, static_cast<size_t>(options.max_message_mb) << 20),
+      oip_(server, admin_, static_cast<size_t>(options.max_message_mb) << 20),
       health_(server) {}
 
 absl::Status GrpcServer::Listen() {
@@ -90,6 +91,7 @@ absl::Status GrpcServer::Listen() {
   }
   tfs_.Register(builder);
   oip_.Register(builder);
+  admin_.Register(builder);
   if (options_.enable_health) health_.Register(builder);
   const int pollers =
       options_.pollers > 0 ? options_.pollers : std::max(1, AvailableCores() / kCoresPerLoop);
@@ -106,6 +108,7 @@ absl::Status GrpcServer::Listen() {
   for (const std::unique_ptr<CallLoop>& loop : loops_) {
     tfs_.Serve(*loop, kBusyCalls);
     oip_.Serve(*loop, kBusyCalls);
+    admin_.Serve(*loop);
     if (options_.enable_health) health_.Serve(*loop);
     loop->Start([this] { return model_server_.NewExecutor(); });
   }

@@ -14,6 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/base/clock.h"
+#include "server/api/admin.h"
 #include "server/api/call_loop.h"
 #include "server/api/health_service.h"
 #include "server/api/oip_service.h"
@@ -28,6 +29,7 @@ struct GrpcOptions {
   int max_message_mb = 64;  // largest request, 1 … 2047
   int pollers = 0;          // call loops; 0: one for every eight cores
   bool enable_health = true;
+  AdminAccess admin = AdminAccess::kLocal;
 
   // kInvalidArgument, naming the flag, its value and what is allowed.
   absl::Status Validate() const;
@@ -58,6 +60,7 @@ class GrpcServer {
 
   const GrpcOptions options_;
   serving::ModelServer& model_server_;
+  Admin admin_;
   TfsService tfs_;
   OipService oip_;
   HealthService health_;

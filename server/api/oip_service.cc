@@ -125,6 +125,14 @@ void OipService::Serve(CallLoop& loop, int busy_calls) {
   });
   ServeUnary(loop, service_, &Service::RequestRepositoryIndex, 1,
              [this](auto& call) { call.Finish(RepositoryIndex(call.request(), call.response())); });
+  ServeUnary(loop, service_, &Service::RequestRepositoryModelLoad, 1, [this](auto& call) {
+    admin_.LoadModel(call.request(), call.context().peer(),
+                     [&call](const absl::Status& status) { call.Finish(status); });
+  });
+  ServeUnary(loop, service_, &Service::RequestRepositoryModelUnload, 1, [this](auto& call) {
+    admin_.UnloadModel(call.request(), call.context().peer(),
+                       [&call](const absl::Status& status) { call.Finish(status); });
+  });
   ServeRefusals(loop);
 }
 
@@ -136,11 +144,6 @@ void OipService::ServeRefusals(CallLoop& loop) {
               "ModelConfig is not supported; ModelMetadata gives inputs and outputs");
   RefuseUnary(loop, service_, &Service::RequestModelStatistics,
               "ModelStatistics is not supported; GET /metrics gives counts and times");
-  static constexpr char kControl[] =
-      "loading and unloading by request is not supported; change the model repository, which the "
-      "server follows";
-  RefuseUnary(loop, service_, &Service::RequestRepositoryModelLoad, kControl);
-  RefuseUnary(loop, service_, &Service::RequestRepositoryModelUnload, kControl);
   static constexpr char kShared[] = "shared memory is not supported; send tensors in the message";
   RefuseUnary(loop, service_, &Service::RequestSystemSharedMemoryStatus, kShared);
   RefuseUnary(loop, service_, &Service::RequestSystemSharedMemoryRegister, kShared);
@@ -225,7 +228,7 @@ absl::Status OipService::ModelReady(const inference::ModelReadyRequest& request,
 
 absl::Status OipService::RepositoryIndex(const inference::RepositoryIndexRequest& request,
                                          inference::RepositoryIndexResponse& response) {
-  for (const serving::ModelStatus& model : server_.registry().StatusOfAll()) {
+  for (const serving::ModelStatus& model : server_.Index()) {
     const auto add = [&](absl::string_view state, const absl::Status& error) {
       auto& entry = *response.add_models();
       entry.set_name(model.name);

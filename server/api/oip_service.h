@@ -5,6 +5,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include "proto/grpc_service.grpc.pb.h"
+#include "server/api/admin.h"
 #include "server/api/call_loop.h"
 #include "server/serving/model_server.h"
 
@@ -12,8 +13,8 @@ namespace baton::api {
 
 class OipService {
  public:
-  OipService(serving::ModelServer& server, size_t max_tensor_bytes)
-      : server_(server), max_tensor_bytes_(max_tensor_bytes) {}
+  OipService(serving::ModelServer& server, Admin& admin, size_t max_tensor_bytes)
+      : server_(server), admin_(admin), max_tensor_bytes_(max_tensor_bytes) {}
 
   void Register(grpc::ServerBuilder& builder);
   // As TfsService::Serve.
@@ -31,6 +32,7 @@ class OipService {
   void ServeRefusals(CallLoop& loop);
 
   serving::ModelServer& server_;
+  Admin& admin_;
   const size_t max_tensor_bytes_;
   inference::GRPCInferenceService::AsyncService service_;
 };

@@ -57,9 +57,13 @@ void TfsService::Serve(CallLoop& loop, int busy_calls) {
               "Regress is not supported; call Predict with the model's input tensors");
   RefuseUnary(loop, prediction_, &Prediction::RequestMultiInference,
               "MultiInference is not supported; call Predict with the model's input tensors");
-  RefuseUnary(loop, model_, &Model::RequestHandleReloadConfigRequest,
-              "HandleReloadConfigRequest is not supported; change the model repository, which the "
-              "server follows");
+  ServeUnary(loop, model_, &Model::RequestHandleReloadConfigRequest, 1, [this](auto& call) {
+    admin_.ReloadConfig(
+        call.request(), call.context().peer(), [this, &call](const absl::Status& status) {
+          server_.metrics().RecordUnserved("", serving::Method::kReloadConfig, status.code());
+          call.Finish(status);
+        });
+  });
 }
 
 template <typename Call>

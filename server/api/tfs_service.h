@@ -6,6 +6,7 @@
 
 #include "proto/tensorflow_serving/apis/model_service.grpc.pb.h"
 #include "proto/tensorflow_serving/apis/prediction_service.grpc.pb.h"
+#include "server/api/admin.h"
 #include "server/api/call_loop.h"
 #include "server/serving/model_server.h"
 
@@ -13,8 +14,8 @@ namespace baton::api {
 
 class TfsService {
  public:
-  TfsService(serving::ModelServer& server, size_t max_tensor_bytes)
-      : server_(server), max_tensor_bytes_(max_tensor_bytes) {}
+  TfsService(serving::ModelServer& server, Admin& admin, size_t max_tensor_bytes)
+      : server_(server), admin_(admin), max_tensor_bytes_(max_tensor_bytes) {}
 
   void Register(grpc::ServerBuilder& builder);
   // Posts the calls of every method; `busy_calls` for those that carry the load. REQUIRES: the
@@ -31,6 +32,7 @@ class TfsService {
                               tensorflow::serving::GetModelStatusResponse& response);
 
   serving::ModelServer& server_;
+  Admin& admin_;
   const size_t max_tensor_bytes_;
   tensorflow::serving::PredictionService::AsyncService prediction_;
   tensorflow::serving::ModelService::AsyncService model_;

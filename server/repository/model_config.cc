@@ -1,6 +1,8 @@
 #include "server/repository/model_config.h"
 
 #include <google/protobuf/descriptor.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/message.h>
 #include <google/protobuf/text_format.h>
 #include <google/protobuf/util/json_util.h>
@@ -14,6 +16,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "engine/base/file.h"
 #include "engine/base/status.h"
 #include "proto/model_config.pb.h"
@@ -52,6 +55,8 @@ constexpr absl::string_view kPlatforms[] = {"onnxruntime_onnx"};
 constexpr absl::string_view kBackends[] = {"onnxruntime", "onnxruntime_onnx", "baton"};
 constexpr absl::string_view kPrecisions[] = {"f32", "bf16", "int8", "auto"};
 constexpr char kPrecisionKey[] = "precision";
+constexpr char kSwapKey[] = "swap";
+constexpr absl::string_view kSwaps[] = {"load_first", "unload_first"};
 constexpr char kLabelPrefix[] = "label.";
 constexpr int kMaxPriorityLevels = 1000;
 
@@ -130,7 +135,9 @@ std::vector<std::string> Warnings(const inference::ModelConfig& message, const s
       });
   if (on_cpu) fields.erase("instance_group.kind");
   for (const auto& [key, value] : message.parameters()) {
-    if (key == kPrecisionKey || absl::StartsWith(key, kLabelPrefix)) continue;
+    if (key == kPrecisionKey || key == kSwapKey || absl::StartsWith(key, kLabelPrefix) ||
+        absl::StartsWith(key, kRolloutPrefix))
+      continue;
     fields.insert(absl::StrCat("parameters[", key, "]"));
   }
   std::vector<std::string> warnings;
@@ -255,6 +262,16 @@ absl::Status ReadParameter(const std::string& key, const std::string& value, Mod
                                                      absl::StrJoin(kPrecisions, "\", \""), "\""));
     }
     config.precision = value;
+  } else if (key == kSwapKey) {
+    if (!Contains(kSwaps, value)) {
+      return absl::InvalidArgumentError(absl::StrCat("parameters[", key, "] is \"", value,
+                                                     "\"; expected \"",
+                                                     absl::StrJoin(kSwaps, "\" or \""), "\""));
+    }
+    config.unload_first = value == kSwaps[1];
+  } else if (absl::StartsWith(key, kRolloutPrefix)) {
+    RETURN_IF_ERROR(
+        SetRolloutOption(absl::StripPrefix(key, kRolloutPrefix), value, config.rollout));
   } else if (absl::StartsWith(key, kLabelPrefix)) {
     const std::string label = key.substr(sizeof kLabelPrefix - 1);
     int64_t version = 0;
@@ -390,12 +407,30 @@ absl::Status CheckAll(const ModelConfig& config, const std::vector<TensorSpec>& 
   return absl::OkStatus();
 }
 
+// The same bytes for the same message, whatever the order of its maps.
+std::string Serialize(const inference::ModelConfig& message) {
+  std::string bytes;
+  pb::io::StringOutputStream stream(&bytes);
+  pb::io::CodedOutputStream out(&stream);
+  out.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&out);
+  out.Trim();
+  return bytes;
+}
+
 absl::StatusOr<ModelConfig> ConvertAll(inference::ModelConfig& message, const std::string& path,
                                        absl::string_view model_name) {
   absl::StatusOr<ModelConfig> config = Convert(message, model_name);
   if (!config.ok()) return Annotate(config.status(), path);
   config->warnings = Warnings(message, path);
-  config->message = message.SerializeAsString();
+  config->message = Serialize(message);
+  message.clear_version_policy();
+  for (const auto& [key, value] : config->parameters) {
+    if (absl::StartsWith(key, kLabelPrefix) || absl::StartsWith(key, kRolloutPrefix)) {
+      message.mutable_parameters()->erase(key);
+    }
+  }
+  config->identity = Serialize(message);
   return config;
 }
 

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "engine/tensor.h"
+#include "server/repository/rollout_options.h"
 #include "server/repository/version_policy.h"
 
 namespace baton::repository {
@@ -45,9 +46,14 @@ struct ModelConfig {
   int instance_count = 0;  // executions at once; 0: as many as there are workers
   // From `parameters`, Baton's own options:
   std::optional<std::string> precision;           // "f32", "bf16", "int8" or "auto"
+  bool unload_first = false;                      // "swap": "unload_first", or "load_first"
+  RolloutOptions rollout;                         // "rollout.…"
   std::map<std::string, int64_t> labels;          // "label.NAME": the version NAME stands for
   std::map<std::string, std::string> parameters;  // all
   std::string message;  // the whole inference.ModelConfig in wire format, for who asks
+  // Equal for two configs exactly if a version that was loaded with one need not be loaded again
+  // for the other: all but the version policy, labels and rollout.
+  std::string identity;
   // One text for each field that was set and is not honoured; the caller logs them.
   std::vector<std::string> warnings;
 };

@@ -14,8 +14,9 @@ namespace baton::repository {
 
 struct ModelSettings {
   std::optional<VersionPolicy> version_policy;  // instead of config.pbtxt's
-  std::map<std::string, int64_t> labels = {};   // label → version; besides config.pbtxt's
-  std::optional<std::string> config = {};       // JSON of a ModelConfig, instead of config.pbtxt
+  // label → version; over config.pbtxt's. 0: there is no such label.
+  std::map<std::string, int64_t> labels = {};
+  std::optional<std::string> config = {};  // JSON of a ModelConfig, instead of config.pbtxt
   friend bool operator==(const ModelSettings&, const ModelSettings&) = default;
 };
 
@@ -28,6 +29,8 @@ struct ModelSource {
   // 0: every scan looks for its versions. Else they are looked for once for each value: a server
   // under explicit control takes new versions when it is told to.
   uint64_t reading = 0;
+  // Says something of a model that is below a root, and makes none: there are only settings.
+  bool overlay = false;
   friend bool operator==(const ModelSource&, const ModelSource&) = default;
 };
 

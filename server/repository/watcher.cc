@@ -43,7 +43,7 @@ absl::Status CheckModels(const std::vector<ModelSource>& models) {
   std::set<std::string> names;
   for (const ModelSource& model : models) {
     RETURN_IF_ERROR(CheckModelName(model.name));
-    if (model.base_path.empty()) {
+    if (model.base_path.empty() && !model.overlay) {
       return absl::InvalidArgumentError(
           absl::StrCat("model \"", model.name, "\": its base path is empty"));
     }
@@ -134,7 +134,7 @@ absl::Status Watcher::SetModels(std::vector<ModelSource> models) {
 void Watcher::RequestPoll() {
   {
     MutexLock lock(mu_);
-    ++requested_;
+    polls_ = ++requested_;
   }
   Wake();
 }
@@ -143,8 +143,21 @@ void Watcher::Poll() {
   uint64_t request = 0;
   {
     MutexLock lock(mu_);
+    request = polls_ = ++requested_;
+  }
+  Await(request);
+}
+
+void Watcher::Look() {
+  uint64_t request = 0;
+  {
+    MutexLock lock(mu_);
     request = ++requested_;
   }
+  Await(request);
+}
+
+void Watcher::Await(uint64_t request) {
   Wake();
   MutexLock lock(mu_);
   while (answered_ < request) scanned_.Wait(mu_);
@@ -164,18 +177,19 @@ void Watcher::Run() {
   bool events_pending = false;
   while (true) {
     uint64_t request = 0;
-    bool is_requested = false;
+    bool is_requested = false, is_poll_requested = false;
     bool has_news = false;
     {
       MutexLock lock(mu_);
       if (stop_) return;
       request = requested_;
       is_requested = requested_ > answered_;
+      is_poll_requested = polls_ > answered_;
       has_news = models_changed_;
     }
     const SteadyTime now = clock.Now();
-    const bool is_poll = is_requested || (next_poll.has_value() && now >= *next_poll);
-    if (is_poll || has_news || (events_pending && now >= last_scan + kEventGap)) {
+    const bool is_poll = is_poll_requested || (next_poll.has_value() && now >= *next_poll);
+    if (is_poll || is_requested || has_news || (events_pending && now >= last_scan + kEventGap)) {
       if (events_ != nullptr) events_->Drain();  // the scan will see what they tell of
       events_pending = false;
       Scan(is_poll);
@@ -233,6 +247,7 @@ void Watcher::Scan(bool is_poll) {
 void Watcher::FillModels(const std::vector<ModelSource>& models, Snapshot& snapshot,
                          std::vector<std::string>& warnings) const {
   for (const ModelSource& model : models) {
+    if (model.overlay) continue;
     const ModelScan* known = nullptr;
     if (last_ != nullptr && model.reading != 0) {
       const auto found = last_->models.find(model.name);
@@ -262,6 +277,11 @@ void Watcher::FillModels(const std::vector<ModelSource>& models, Snapshot& snaps
       unknown.status = scan.status;
       Add(snapshot.models, std::move(unknown));
     }
+  }
+  for (const ModelSource& model : models) {
+    if (!model.overlay) continue;
+    const auto found = snapshot.models.find(model.name);
+    if (found != snapshot.models.end()) found->second.settings = model.settings;
   }
 }
 

@@ -66,6 +66,8 @@ class Watcher {
   // As RequestPoll, and waits until the listener has returned from a scan that began after the
   // call.
   void Poll() ABSL_LOCKS_EXCLUDED(mu_);
+  // As Poll, but it does not count for settling.
+  void Look() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   Watcher(WatcherOptions options, Listener listener, int wake_fd);
@@ -77,6 +79,7 @@ class Watcher {
                   std::vector<std::string>& warnings) const;
   void LogNews(const Snapshot& snapshot, const std::vector<std::string>& warnings);
   void Wake();
+  void Await(uint64_t request) ABSL_LOCKS_EXCLUDED(mu_);
 
   const WatcherOptions options_;
   const Listener listener_;
@@ -93,6 +96,7 @@ class Watcher {
   std::vector<ModelSource> models_ ABSL_GUARDED_BY(mu_);
   bool models_changed_ ABSL_GUARDED_BY(mu_) = false;  // since the last scan
   uint64_t requested_ ABSL_GUARDED_BY(mu_) = 0;       // scans asked for
+  uint64_t polls_ ABSL_GUARDED_BY(mu_) = 0;           // of these, the last that is a poll
   uint64_t answered_ ABSL_GUARDED_BY(mu_) = 0;        // requests that a finished scan has answered
   bool stop_ ABSL_GUARDED_BY(mu_) = false;            // goes true once, never back
 

@@ -31,6 +31,14 @@ void BackgroundThread::Post(std::function<void()> job) {
   job();
 }
 
+void BackgroundThread::Repeat(Duration interval, std::function<void()> job) {
+  MutexLock lock(mu_);
+  repeated_ = std::move(job);
+  interval_ = interval;
+  next_ = RealClock::Get().Now() + interval;
+  wake_.Signal();
+}
+
 void BackgroundThread::Stop() {
   {
     MutexLock lock(mu_);
@@ -49,13 +57,23 @@ void BackgroundThread::Run(int nice) {
     std::function<void()> job;
     {
       MutexLock lock(mu_);
-      while (jobs_.empty() && !stopping_) wake_.Wait(mu_);
-      if (jobs_.empty()) {
+      while (jobs_.empty() && !stopping_ && RealClock::Get().Now() < next_) {
+        if (next_ == kNoDeadline) {
+          wake_.Wait(mu_);
+        } else {
+          wake_.WaitUntil(mu_, next_);
+        }
+      }
+      if (!jobs_.empty()) {
+        job = std::move(jobs_.front());
+        jobs_.pop_front();
+      } else if (stopping_) {
         stopped_ = true;
         return;
+      } else {
+        job = repeated_;
+        next_ = RealClock::Get().Now() + interval_;
       }
-      job = std::move(jobs_.front());
-      jobs_.pop_front();
     }
     job();
   }

@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "engine/base/clock.h"
 #include "engine/base/mutex.h"
 
 namespace baton::serving {
@@ -22,6 +23,10 @@ class BackgroundThread {
   // Never blocks. After Stop the job runs at once, on the calling thread.
   void Post(std::function<void()> job) ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Runs `job` between the others, every `interval` from now on, until Stop. REQUIRES: called at
+  // most once.
+  void Repeat(Duration interval, std::function<void()> job) ABSL_LOCKS_EXCLUDED(mu_);
+
   // Runs what has been posted, also by these jobs, and joins.
   void Stop() ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -31,6 +36,9 @@ class BackgroundThread {
   Mutex mu_;
   CondVar wake_;
   std::deque<std::function<void()>> jobs_ ABSL_GUARDED_BY(mu_);
+  std::function<void()> repeated_ ABSL_GUARDED_BY(mu_);
+  Duration interval_ ABSL_GUARDED_BY(mu_){};
+  SteadyTime next_ ABSL_GUARDED_BY(mu_) = kNoDeadline;  // of repeated_
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;

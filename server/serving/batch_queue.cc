@@ -54,6 +54,9 @@ absl::StatusOr<bool> BatchQueue::Submit(Task& task, const ShapeKey& key) {
   if (task.deadline == kNoDeadline && limits_.default_timeout > Duration(0)) {
     task.deadline = now + limits_.default_timeout;
   }
+  if (limits_.max_timeout > Duration(0)) {
+    task.deadline = std::min(task.deadline, now + limits_.max_timeout);
+  }
   MutexLock lock(mu_);
   if (closed_) return absl::UnavailableError(absl::StrCat(name_, " is closed"));
   if (absl::Status obsolete = Obsolete(task, now, tasks_ > 0); !obsolete.ok()) return obsolete;

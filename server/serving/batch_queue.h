@@ -29,6 +29,7 @@ struct QueueLimits {
   double max_seconds = 10;      // of estimated work waiting
   Duration max_delay{0};        // how long a task may wait for company though a worker is idle
   Duration default_timeout{0};  // for tasks without a deadline; 0: none
+  Duration max_timeout{0};      // for all tasks, also those with a later deadline; 0: none
   int priority_levels = 0;      // 0: the priorities of tasks are ignored
   int default_priority = 1;     // of tasks that name none, 1 … priority_levels
   bool refuse_hopeless = true;  // tasks that cannot be done before their deadline, as estimated

@@ -2,6 +2,7 @@
 
 #include <malloc.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -20,11 +21,47 @@ using repository::Phase;
 // the allocator's locks, and smaller ones are reused by the next load anyway.
 constexpr size_t kTrimBytes = size_t{64} << 20;
 
+// What tells whether files have changed for somebody who reads them: a link made to a file or a
+// new owner change its ctime, and a restored copy has another inode.
+repository::Fingerprint ContentStamps(repository::Fingerprint files) {
+  for (repository::FileStamp& file : files) file.ctime_ns = file.inode = 0;
+  return files;
+}
+
+std::string Label(const std::string& name, int64_t number) {
+  return absl::StrCat("model \"", name, "\" version ", number);
+}
+
 }  // namespace
 
-Lifecycle::Lifecycle(const Loader& loader, Registry& registry, Metrics& metrics,
-                     BackgroundThread& thread)
-    : loader_(loader), registry_(registry), metrics_(metrics), thread_(thread) {}
+// One load, from the decision to its end. Handed from the background thread to a loader thread and
+// back.
+struct Lifecycle::LoadJob {
+  LoadRequest request;
+  repository::VersionScan scan;
+  Origin origin;
+  bool reload = false;    // in place of one that is ready
+  bool replaces = false;  // another version is ready
+  int64_t reserved_bytes = 0;
+  BackgroundThread* loader = nullptr;
+  SteadyTime start;
+  LoadResult result;
+  repository::ContentIdentity failed;  // where it failed
+};
+
+Lifecycle::Lifecycle(const LifecycleOptions& options, const Loader& loader, Runtime& runtime,
+                     Registry& registry, Metrics& metrics, BackgroundThread& thread)
+    : options_(options),
+      loader_(loader),
+      registry_(registry),
+      metrics_(metrics),
+      thread_(thread),
+      memory_(options.memory_limit_bytes, [&runtime] { return runtime.MemoryInUse(); }) {
+  for (int i = 0; i < options.load_threads; ++i) {
+    loaders_.push_back(std::make_unique<BackgroundThread>("loader", options.load_nice));
+    idle_loaders_.push_back(loaders_.back().get());
+  }
+}
 
 Lifecycle::~Lifecycle() = default;
 
@@ -54,11 +91,60 @@ void Lifecycle::Step() {
   const bool acted = Act();
   RemoveVanished();
   UpdateSettled();
+  TellWaiters();
   MutexLock lock(mu_);
   if (acted) Schedule();
 }
 
+void Lifecycle::WhenQuiet(const std::string& model, std::function<void()> done) {
+  // Behind the step that applies what was given to Follow before.
+  thread_.Post([this, waiter = Waiter{model, std::move(done)}] {
+    waiters_.push_back(waiter);
+    TellWaiters();
+  });
+}
+
+void Lifecycle::TellWaiters() {
+  bool stopping = false;
+  {
+    MutexLock lock(mu_);
+    if (next_ != nullptr && !stopping_) return;
+    stopping = stopping_;
+  }
+  std::vector<Waiter> waiting;
+  std::swap(waiting, waiters_);
+  for (Waiter& waiter : waiting) {
+    const auto model = models_.find(waiter.model);
+    const bool may_settle = waiter.pictures < options_.settle_pictures;
+    if (stopping || model == models_.end() ||
+        (IsQuiet(model->second) && !(may_settle && IsUnsettled(model->second)))) {
+      waiter.done();
+    } else {
+      waiters_.push_back(std::move(waiter));
+    }
+  }
+}
+
+bool Lifecycle::IsUnsettled(const Model& model) const {
+  bool unsettled = false;
+  for (const auto& [number, version] : model.versions) {
+    if (version.phase == Phase::kReady) return false;
+  }
+  for (const auto& [number, scan] : model.scan.versions) {
+    unsettled = unsettled || (scan.status.ok() && scan.has_model && !repository::MayTake(scan));
+  }
+  return unsettled;
+}
+
+bool Lifecycle::IsQuiet(const Model& model) const {
+  for (const auto& [number, version] : model.versions) {
+    if (version.phase == Phase::kLoading || version.reloading) return false;
+  }
+  return !NextAction(model) && NextReload(model) == 0;
+}
+
 void Lifecycle::Apply(const repository::Snapshot& snapshot) {
+  for (Waiter& waiter : waiters_) ++waiter.pictures;
   for (const auto& [name, scan] : snapshot.models) ApplyModel(scan);
   for (auto& [name, model] : models_) {
     if (!snapshot.models.contains(name)) model.wanted = false;
@@ -83,6 +169,7 @@ void Lifecycle::ApplyModel(const repository::ModelScan& scan) {
   model.scan = scan;
   ReadConfig(name, model);
   registry_.SetModelError(name, model.config_error);
+  UpdateLabels(name, model);
   for (auto it = model.versions.begin(); it != model.versions.end();) {
     auto& [number, version] = *it;
     if (version.phase != Phase::kFailed) {
@@ -102,17 +189,19 @@ void Lifecycle::ApplyModel(const repository::ModelScan& scan) {
 }
 
 void Lifecycle::ReadConfig(const std::string& name, Model& model) {
-  if (model.scan.config == model.config_stamp && model.config_error.ok()) return;
-  auto config = repository::ReadModelConfig(model.scan.path, name);
+  const std::optional<std::string>& given = model.scan.settings.config;
+  const bool is_known = model.scan.config == model.config_stamp && given == model.config_given;
+  if (is_known && model.config_error.ok()) return;
+  auto config = given.has_value() ? repository::ParseModelConfigJson(
+                                        *given, "the config sent with the load", name)
+                                  : repository::ReadModelConfig(model.scan.path, name);
   model.config_error = config.status();
+  model.config_stamp = model.scan.config;
+  model.config_given = given;
   if (!config.ok()) {
-    if (model.scan.config != model.config_stamp) {
-      BATON_LOG(Error) << "model \"" << name << "\": " << config.status().message();
-    }
-    model.config_stamp = model.scan.config;
+    if (!is_known) BATON_LOG(Error) << "model \"" << name << "\": " << config.status().message();
     return;
   }
-  model.config_stamp = model.scan.config;
   model.config = *std::move(config);
   for (const std::string& warning : model.config.warnings) {
     BATON_LOG(Warning) << "model \"" << name << "\": " << warning;
@@ -153,71 +242,316 @@ std::optional<Action> Lifecycle::NextAction(const Model& model) const {
       if (serves || loadable || failed.contains(number)) available.insert(number);
     }
   }
-  const repository::VersionPolicy policy =
+  repository::VersionPolicy policy =
       model.config.version_policy.value_or(repository::VersionPolicy{});
-  return repository::Next(repository::Desired(available, policy, failed), phases);
+  if (model.scan.settings.version_policy) policy = *model.scan.settings.version_policy;
+  repository::DesiredVersions desired = repository::Desired(available, policy, failed);
+  for (const int64_t number : {model.stable, model.candidate}) {
+    const auto phase = phases.find(number);
+    const bool serves = phase != phases.end() && phase->second == Phase::kReady;
+    if (serves && available.contains(number)) desired.versions.insert(number);
+  }
+  // A label holds its version: clients ask for it.
+  for (const auto& [label, number] : WantedLabels(model)) {
+    if (available.contains(number) && !failed.contains(number)) desired.versions.insert(number);
+  }
+  for (const auto& [label, number] : model.labels) {
+    const auto phase = phases.find(number);
+    const bool serves = phase != phases.end() && phase->second == Phase::kReady;
+    if (serves && available.contains(number)) desired.versions.insert(number);
+  }
+  return repository::Next(desired, phases);
+}
+
+int64_t Lifecycle::NextReload(const Model& model) const {
+  if (!model.wanted || !model.config_error.ok()) return 0;
+  for (const auto& [number, version] : model.versions) {
+    if (version.phase == Phase::kLoading || version.reloading) return 0;
+  }
+  for (const auto& [number, version] : model.versions) {
+    const auto scan = model.scan.versions.find(number);
+    if (version.phase != Phase::kReady || scan == model.scan.versions.end()) continue;
+    if (!repository::MayTake(scan->second)) continue;
+    const Origin now{ContentStamps(scan->second.fingerprint), model.config.identity};
+    if (now == version.origin || (version.refused && *version.refused == now)) continue;
+    // Also with a manifest: a copy over the old files changes them one by one.
+    if (now.files != version.origin.files && !scan->second.settled) continue;
+    return number;
+  }
+  return 0;
+}
+
+std::map<std::string, int64_t> Lifecycle::WantedLabels(const Model& model) const {
+  std::map<std::string, int64_t> labels = model.config.labels;
+  for (const auto& [label, number] : model.scan.settings.labels) labels[label] = number;
+  std::erase_if(labels, [](const auto& entry) { return entry.second == 0; });
+  return labels;
+}
+
+void Lifecycle::UpdateLabels(const std::string& name, Model& model) {
+  const auto is_ready = [&model](int64_t number) {
+    const auto version = model.versions.find(number);
+    return version != model.versions.end() && version->second.phase == Phase::kReady;
+  };
+  std::map<std::string, int64_t> labels = WantedLabels(model);
+  for (auto& [label, number] : labels) {
+    if (is_ready(number)) continue;
+    // Until the version that it is to stand for is ready it stands for the former one.
+    const auto former = model.labels.find(label);
+    if (former != model.labels.end() && is_ready(former->second)) number = former->second;
+  }
+  if (labels == model.labels) return;
+  for (const auto& [label, number] : labels) {
+    const auto former = model.labels.find(label);
+    if (former != model.labels.end() && former->second == number) continue;
+    BATON_LOG(Info) << "model \"" << name << "\": label \"" << label << "\" is version " << number;
+  }
+  model.labels = labels;
+  registry_.SetLabels(name, std::move(labels));
 }
 
 bool Lifecycle::Act() {
   auto it = models_.upper_bound(last_acted_);
   for (size_t i = 0; i < models_.size(); ++i, ++it) {
     if (it == models_.end()) it = models_.begin();
-    const std::optional<Action> action = NextAction(it->second);
-    if (!action) continue;
+    if (!ActOn(it->first, it->second)) continue;
     last_acted_ = it->first;
-    if (action->kind == Action::Kind::kLoad) {
-      Load(it->first, it->second, action->version);
-    } else {
-      Unload(it->first, it->second, action->version);
-    }
     return true;
   }
   return false;
 }
 
-void Lifecycle::Load(const std::string& name, Model& model, int64_t number) {
-  const repository::VersionScan& scan = model.scan.versions.at(number);
-  Version& version = model.versions[number];
-  version.phase = Phase::kLoading;
+bool Lifecycle::ActOn(const std::string& name, Model& model) {
+  if (const std::optional<Action> action = NextAction(model)) {
+    if (action->kind == Action::Kind::kLoad) return Load(name, model, action->version, false);
+    Unload(name, model, action->version);
+    return true;
+  }
+  const int64_t reload = NextReload(model);
+  return reload != 0 && Load(name, model, reload, true);
+}
 
-  LoadRequest request{name, number, scan.path, model.config, {}};
-  bool replaces = false;
+bool Lifecycle::Load(const std::string& name, Model& model, int64_t number, bool reload) {
+  if (idle_loaders_.empty()) return false;
+  const repository::VersionScan& scan = model.scan.versions.at(number);
+  const int64_t bytes = EstimateLoadBytes(scan.fingerprint);
+  const Origin origin{ContentStamps(scan.fingerprint), model.config.identity};
+  if (const absl::Status room = memory_.Reserve(bytes); !room.ok()) {
+    // Memory that is on its way to be free: its owner's end takes this up again.
+    if (idle_loaders_.size() < loaders_.size()) return false;
+    for (const auto& [other, m] : models_) {
+      for (const auto& [n, v] : m.versions) {
+        if (v.phase == Phase::kUnloading) return false;
+      }
+    }
+    if (!reload && MakeRoom(name, model, number)) return true;
+    Version& version = model.versions[number];
+    if (reload) {
+      BATON_LOG(Error) << Label(name, number) << ": not loaded anew: " << room.message();
+      version.refused = origin;
+    } else {
+      registry_.SetState(name, number, VersionState::kVerifying);
+      Fail(name, version, number, room, "memory", {scan.fingerprint, ""});
+      version.lacked_memory = true;
+    }
+    return true;
+  }
+
+  auto job = std::make_shared<LoadJob>();
+  job->request = {name, number, scan.path, model.config, {}};
+  job->scan = scan;
+  job->origin = origin;
+  job->reload = reload;
+  job->reserved_bytes = bytes;
+  job->start = RealClock::Get().Now();
   for (const auto& [other, v] : model.versions) {
     if (v.phase != Phase::kReady) continue;
-    replaces = true;
+    job->replaces = true;
     if (const std::shared_ptr<ModelServable> live = v.servable.lock()) {
-      request.sizes = live->Sizes();
+      job->request.sizes = live->Sizes();
     }
   }
-  BATON_LOG(Info) << "model \"" << name << "\" version " << number << ": loading";
-  const SteadyTime start = RealClock::Get().Now();
-  LoadResult result =
-      loader_.Load(request, [&](VersionState state) { registry_.SetState(name, number, state); });
-  if (result.servable == nullptr) {
-    BATON_LOG(Error) << "model \"" << name << "\" version " << number
-                     << ": failed: " << result.error.message();
-    version.phase = Phase::kFailed;
-    version.failed = repository::IdentifyContent(scan);
-    version.failure_stands = true;
-    metrics_.RecordLoadFailure(name, result.reason);
-    registry_.SetState(name, number, VersionState::kFailed, result.error);
-    return;
+  Version& version = model.versions[number];
+  if (reload) {
+    version.reloading = true;
+  } else {
+    version = Version{};
   }
+  BATON_LOG(Info) << Label(name, number) << (reload ? ": loading anew" : ": loading");
+  job->loader = idle_loaders_.back();
+  idle_loaders_.pop_back();
+  job->loader->Post([this, job] {
+    RunLoad(*job);
+    thread_.Post([this, job] { FinishLoad(*job); });
+  });
+  return true;
+}
 
+// Where the config asks for it, versions that would be replaced go before the new one is loaded.
+bool Lifecycle::MakeRoom(const std::string& name, Model& model, int64_t number) {
+  if (!model.config.unload_first) return false;
+  bool made = false;
+  for (auto& [other, version] : model.versions) {
+    if (other == number || version.phase != Phase::kReady || version.reloading) continue;
+    BATON_LOG(Warning) << Label(name, other) << ": unloaded before version " << number
+                       << " is loaded, since memory holds one of them only";
+    Unload(name, model, other);
+    made = true;
+  }
+  return made;
+}
+
+void Lifecycle::RunLoad(LoadJob& job) {
+  const std::string& name = job.request.model;
+  const int64_t number = job.request.version;
+  const auto enter = [&](VersionState state) {
+    if (!job.reload) registry_.SetState(name, number, state);
+  };
+  for (int retries = 0;; ++retries) {
+    job.result = loader_.Load(job.request, enter);
+    if (job.result.servable != nullptr) return;
+    if (job.reload || retries == options_.load_retries) break;
+    BATON_LOG(Warning) << Label(name, number) << ": failed, " << options_.load_retries - retries
+                       << " more to try: " << job.result.error.message();
+    registry_.SetState(name, number, VersionState::kFailed, job.result.error);
+    if (!WaitForRetry()) return;
+  }
+  if (!job.reload) job.failed = repository::IdentifyContent(job.scan);
+}
+
+bool Lifecycle::WaitForRetry() {
+  const SteadyTime until = RealClock::Get().Now() + options_.load_retry_interval;
+  MutexLock lock(mu_);
+  while (!stopping_ && changed_.WaitUntil(mu_, until)) {
+  }
+  return !stopping_;
+}
+
+void Lifecycle::FinishLoad(LoadJob& job) {
+  const std::string& name = job.request.model;
+  const int64_t number = job.request.version;
+  idle_loaders_.push_back(job.loader);
+  memory_.Release(job.reserved_bytes);
+  {
+    MutexLock lock(mu_);
+    if (stopping_) {
+      job.result.servable.reset();
+      return;
+    }
+  }
+  Model& model = models_.at(name);
+  const auto found = model.versions.find(number);
+  // A version that was to be loaded anew may have been unloaded meanwhile, even loaded again.
+  const bool is_there =
+      found != model.versions.end() &&
+      (!job.reload || (found->second.phase == Phase::kReady && found->second.reloading));
+  if (is_there) {
+    Version& version = found->second;
+    version.reloading = false;
+    if (job.result.servable != nullptr) {
+      Publish(job, model, version);
+    } else if (job.reload) {
+      BATON_LOG(Error) << Label(name, number)
+                       << ": goes on as it was; it could not be loaded anew: "
+                       << job.result.error.message();
+      version.refused = job.origin;
+      metrics_.RecordLoadFailure(name, job.result.reason);
+    } else {
+      Fail(name, version, number, job.result.error, job.result.reason, std::move(job.failed));
+    }
+  }
+  job.result.servable.reset();
+  MutexLock lock(mu_);
+  Schedule();
+}
+
+void Lifecycle::Fail(const std::string& name, Version& version, int64_t number,
+                     const absl::Status& error, const std::string& reason,
+                     repository::ContentIdentity identity) {
+  BATON_LOG(Error) << Label(name, number) << ": failed: " << error.message();
+  version.phase = Phase::kFailed;
+  version.failed = std::move(identity);
+  version.failure_stands = true;
+  version.lacked_memory = false;
+  metrics_.RecordLoadFailure(name, reason);
+  registry_.SetState(name, number, VersionState::kFailed, error);
+}
+
+void Lifecycle::Publish(LoadJob& job, Model& model, Version& version) {
+  const std::string& name = job.request.model;
+  const int64_t number = job.request.version;
   const std::shared_ptr<ModelServable> servable(
-      result.servable.release(),
+      job.result.servable.release(),
       [this](ModelServable* s) { thread_.Post([this, s] { Free(s); }); });
   version.phase = Phase::kReady;
   version.servable = servable;
+  version.current = servable.get();
+  version.origin = job.origin;
+  version.scanned = job.scan.fingerprint;
+  version.refused.reset();
   {
     MutexLock lock(mu_);
     ++alive_;
-    ++ready_;
+    if (!job.reload) ++ready_;
   }
-  registry_.SetState(name, number, VersionState::kReady, absl::OkStatus(), servable->Handle());
-  if (replaces) metrics_.RecordSwap(name);
-  BATON_LOG(Info) << "model \"" << name << "\" version " << number << ": ready after "
-                  << Seconds(RealClock::Get().Now() - start) << " s";
+  const std::shared_ptr<Servable> handle = servable->Handle();
+  const std::shared_ptr<Rollout> rollout = MakeRollout(job, model, handle);
+  if (job.reload) {
+    registry_.Replace(name, number, handle).reset();
+  } else {
+    // First, so that the version is not picked as the latest in between.
+    if (rollout != nullptr) registry_.SetRollout(name, rollout);
+    registry_.SetState(name, number, VersionState::kReady, absl::OkStatus(), handle);
+  }
+  if (job.replaces && rollout == nullptr) metrics_.RecordSwap(name);
+  BATON_LOG(Info) << Label(name, number) << ": ready after "
+                  << Seconds(RealClock::Get().Now() - job.start) << " s";
+  UpdateLabels(name, model);
+}
+
+std::shared_ptr<Rollout> Lifecycle::MakeRollout(const LoadJob& job, Model& model,
+                                                const std::shared_ptr<Servable>& candidate) {
+  const std::string& name = job.request.model;
+  const int64_t number = job.request.version;
+  if (job.reload || !model.config.rollout.enabled()) return nullptr;
+  int64_t stable = model.stable;
+  if (stable == 0) {
+    for (const auto& [other, version] : model.versions) {
+      if (other != number && version.phase == Phase::kReady) stable = std::max(stable, other);
+    }
+  }
+  if (stable == 0 || stable > number) return nullptr;
+  const auto serving = registry_.Acquire(name, {stable, {}});
+  if (!serving.ok()) return nullptr;
+  model.stable = stable;
+  model.candidate = number;
+  BATON_LOG(Info) << Label(name, number) << ": rollout begins, with "
+                  << model.config.rollout.percent << " % of the requests";
+  return std::make_shared<Rollout>(
+      model.config.rollout, *serving, candidate, [this, name, number](const absl::Status& error) {
+        thread_.Post([this, name, number, error] { EndRollout(name, number, error); });
+      });
+}
+
+void Lifecycle::EndRollout(const std::string& name, int64_t candidate, const absl::Status& error) {
+  const auto found = models_.find(name);
+  if (found == models_.end() || found->second.candidate != candidate) return;
+  Model& model = found->second;
+  if (error.ok()) {
+    BATON_LOG(Info) << Label(name, candidate) << ": rollout ends well, it takes over";
+    metrics_.RecordRollout(name, "promoted");
+    metrics_.RecordSwap(name);
+    model.stable = model.candidate = 0;
+    registry_.SetRollout(name, nullptr);
+  } else {
+    BATON_LOG(Error) << Label(name, candidate) << ": " << error.message();
+    metrics_.RecordRollout(name, "reverted");
+    metrics_.RecordLoadFailure(name, "rollout");
+    model.versions.at(candidate).reverted = error;
+    Unload(name, model, candidate);
+  }
+  MutexLock lock(mu_);
+  if (!stopping_) Schedule();
 }
 
 void Lifecycle::Unload(const std::string& name, Model& model, int64_t number) {
@@ -226,9 +560,15 @@ void Lifecycle::Unload(const std::string& name, Model& model, int64_t number) {
     MutexLock lock(mu_);
     --ready_;
   }
-  BATON_LOG(Info) << "model \"" << name << "\" version " << number << ": draining";
+  BATON_LOG(Info) << Label(name, number) << ": draining";
+  UpdateLabels(name, model);
   // The registry's hold ends here; when requests' holds and its work have ended too, Free follows.
   registry_.SetState(name, number, VersionState::kDraining).reset();
+  if (number == model.stable || number == model.candidate) {
+    // Only now, so that a candidate was never the latest.
+    model.stable = model.candidate = 0;
+    registry_.SetRollout(name, nullptr);
+  }
 }
 
 void Lifecycle::Free(ModelServable* servable) {
@@ -237,9 +577,30 @@ void Lifecycle::Free(ModelServable* servable) {
   const size_t bytes = servable->memory_bytes();
   delete servable;
   if (bytes >= kTrimBytes) malloc_trim(0);
-  models_.at(name).versions.erase(number);
-  registry_.SetState(name, number, VersionState::kGone);
-  BATON_LOG(Info) << "model \"" << name << "\" version " << number << ": gone";
+  // One that another of the same version replaced may outlive that, and even the model.
+  if (const auto model = models_.find(name); model != models_.end()) {
+    auto& versions = model->second.versions;
+    const auto version = versions.find(number);
+    if (version != versions.end() && version->second.current == servable &&
+        !version->second.reverted.ok()) {
+      Version& failed = version->second;
+      registry_.SetState(name, number, VersionState::kFailed, failed.reverted);
+      failed.phase = Phase::kFailed;
+      failed.failed = {failed.scanned, ""};
+      failed.failure_stands = true;
+      failed.reverted = absl::OkStatus();
+      failed.current = nullptr;
+    } else if (version != versions.end() && version->second.current == servable) {
+      versions.erase(version);
+      registry_.SetState(name, number, VersionState::kGone);
+      BATON_LOG(Info) << Label(name, number) << ": gone";
+    }
+  }
+  for (auto& [other, model] : models_) {
+    for (auto& [n, v] : model.versions) {
+      if (v.lacked_memory) v.failure_stands = false;
+    }
+  }
   MutexLock lock(mu_);
   if (--alive_ == 0) changed_.SignalAll();
   if (!stopping_) Schedule();
@@ -268,16 +629,15 @@ void Lifecycle::UpdateSettled() {
     const auto found = models_.find(name);
     if (found == models_.end() || !found->second.wanted) return true;
     const Model& model = found->second;
+    bool loading = false;
     for (const auto& [number, version] : model.versions) {
       if (version.phase == Phase::kReady) return true;
+      loading = loading || version.phase == Phase::kLoading;
     }
+    if (loading) return false;
     // Something still to come: a step of its own, or files that have not settled.
     if (NextAction(model)) return false;
-    if (!model.config_error.ok()) return true;
-    for (const auto& [number, scan] : model.scan.versions) {
-      if (scan.status.ok() && scan.has_model && !repository::MayTake(scan)) return false;
-    }
-    return true;
+    return !model.config_error.ok() || !IsUnsettled(model);
   });
   if (!awaited_->empty()) return;
   MutexLock lock(mu_);
@@ -310,7 +670,11 @@ bool Lifecycle::Drain(SteadyTime deadline) {
   if (!stopping_) {
     stopping_ = true;
     next_ = nullptr;
-    thread_.Post([this] { HideAll(); });
+    changed_.SignalAll();
+    thread_.Post([this] {
+      HideAll();
+      TellWaiters();
+    });
   }
   while (!hidden_ || alive_ > 0) {
     if (!changed_.WaitUntil(mu_, deadline)) break;
@@ -319,6 +683,7 @@ bool Lifecycle::Drain(SteadyTime deadline) {
 }
 
 void Lifecycle::Abort() {
+  for (const std::unique_ptr<BackgroundThread>& loader : loaders_) loader->Stop();
   thread_.Post([this] {
     for (auto& [name, model] : models_) {
       for (auto& [number, version] : model.versions) {

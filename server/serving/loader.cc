@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/file.h"
 #include "engine/base/log.h"
 #include "engine/base/status.h"
 #include "server/repository/manifest.h"
@@ -71,6 +72,7 @@ class Loader::Attempt {
     Record("parse", Seconds(context_.clock.Now() - start));
 
     step_ = "config";
+    RETURN_IF_ERROR(ReadBatching());
     RETURN_IF_ERROR(CheckAgainstSignature(request_.config, Specs(model->signature().inputs),
                                           Specs(model->signature().outputs)));
 
@@ -121,11 +123,30 @@ class Loader::Attempt {
     return status;
   }
 
+  // The parameters that hold for this version.
+  absl::Status ReadBatching() {
+    batching_ = options_.batching_parameters;
+    if (!options_.per_model_batching) return absl::OkStatus();
+    const std::string path = absl::StrCat(request_.directory, "/", repository::kBatchingFile);
+    const absl::StatusOr<std::string> text = ReadFile(path);
+    if (absl::IsNotFound(text.status())) return absl::OkStatus();
+    RETURN_IF_ERROR(text.status());
+    ASSIGN_OR_RETURN(const repository::BatchingParameters own,
+                     repository::ParseBatchingParameters(*text, path));
+    for (const std::string& warning : own.warnings) BATON_LOG(Warning) << warning;
+    batching_ = Merge(own, batching_);
+    return absl::OkStatus();
+  }
+
   bool RowsFixedByConfig() const { return request_.config.max_batch_size.value_or(0) > 0; }
 
   int64_t MaxBatchRows() const {
-    return RowsFixedByConfig() ? std::min(options_.max_batch_rows, *request_.config.max_batch_size)
-                               : options_.max_batch_rows;
+    const int64_t most = batching_.max_batch_rows.value_or(options_.max_batch_rows);
+    return RowsFixedByConfig() ? std::min(most, *request_.config.max_batch_size) : most;
+  }
+  int64_t MaxDelayUs() const {
+    const int64_t own = request_.config.dynamic_batching.max_queue_delay_us;
+    return own > 0 ? own : batching_.max_delay_us.value_or(0);
   }
 
   WarmUpOptions Options() const {
@@ -141,23 +162,34 @@ class Loader::Attempt {
     const repository::DynamicBatching& batching = request_.config.dynamic_batching;
     QueueLimits limits;
     limits.max_batch_rows = options_.batching ? MaxBatchRows() : 1;
-    limits.max_tasks = batching.max_queue_size > 0 ? static_cast<int>(batching.max_queue_size)
-                                                   : options_.max_queue_size;
+    limits.max_tasks = options_.max_queue_size;
+    if (batching_.max_waiting_batches) {
+      limits.max_tasks = static_cast<int>(
+          std::min<int64_t>(*batching_.max_waiting_batches * MaxBatchRows(), 1 << 30));
+    }
+    if (batching.max_queue_size > 0) limits.max_tasks = static_cast<int>(batching.max_queue_size);
     limits.max_seconds = options_.max_queue_seconds;
-    limits.max_delay = std::chrono::microseconds(batching.max_queue_delay_us);
+    limits.max_delay = std::chrono::microseconds(MaxDelayUs());
     limits.default_timeout = std::chrono::microseconds(batching.default_timeout_us);
-    limits.preferred_rows = batching.preferred_batch_sizes;
+    if (!batching.allow_timeout_override) limits.max_timeout = limits.default_timeout;
+    limits.preferred_rows = batching.preferred_batch_sizes.empty() ? batching_.preferred_rows
+                                                                   : batching.preferred_batch_sizes;
+    limits.priority_levels = batching.priority_levels;
+    if (limits.priority_levels > 0) limits.default_priority = batching.default_priority_level;
     return limits;
   }
 
   ServableOptions OptionsOfServable() const {
     ServableOptions options;
     options.config = request_.config;
+    options.max_running = options.config.instance_count > 0
+                              ? options.config.instance_count
+                              : static_cast<int>(std::min<int64_t>(
+                                    batching_.max_running_batches.value_or(0), 1 << 20));
     options.max_request_rows =
         RowsFixedByConfig() ? *request_.config.max_batch_size : options_.max_request_rows;
     // A delay is there to collect company; running inline would defeat it.
-    options.max_inline_seconds =
-        request_.config.dynamic_batching.max_queue_delay_us > 0 ? 0 : options_.max_inline_seconds;
+    options.max_inline_seconds = MaxDelayUs() > 0 ? 0 : options_.max_inline_seconds;
     options.parallel_threads = options_.parallel_threads;
     return options;
   }
@@ -167,6 +199,7 @@ class Loader::Attempt {
   const ServableContext& context_;
   const LoadRequest& request_;
   const std::function<void(VersionState)>& enter_;
+  repository::BatchingParameters batching_;
   std::string step_;
   double golden_seconds_ = 0;
 };

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "engine/base/clock.h"
+#include "server/repository/batching_parameters.h"
 #include "server/repository/model_config.h"
 #include "server/serving/model_servable.h"
 #include "server/serving/runtime.h"
@@ -27,7 +28,9 @@ struct LoaderOptions {
   int max_queue_size = 4096;                              // where the model's config sets none
   double max_queue_seconds = 10;
   double max_inline_seconds = 20e-6;
-  int parallel_threads = 1;  // for a request that is alone
+  int parallel_threads = 1;                                 // for a request that is alone
+  repository::BatchingParameters batching_parameters = {};  // where the model's config says nothing
+  bool per_model_batching = false;  // a version's kBatchingFile counts more than these
 };
 
 struct LoadRequest {

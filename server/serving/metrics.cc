@@ -109,6 +109,10 @@ struct Metrics::Families {
                   .Name("baton_swaps_total")
                   .Help("Times a new version took over from another.")
                   .Register(r)),
+        rollouts(BuildCounter()
+                     .Name("baton_rollouts_total")
+                     .Help("Rollouts that ended, by how: promoted or reverted.")
+                     .Register(r)),
         build_info(BuildGauge()
                        .Name("baton_build_info")
                        .Help("Always 1; the labels tell what is running.")
@@ -125,6 +129,7 @@ struct Metrics::Families {
   Family<Histogram>& load_duration;
   Family<Counter>& load_failures;
   Family<Counter>& swaps;
+  Family<Counter>& rollouts;
   Family<Gauge>& build_info;
 };
 
@@ -207,6 +212,18 @@ Metrics::Metrics(const Registry& registry)
 
 Metrics::~Metrics() = default;
 
+std::shared_ptr<VersionMetrics> Metrics::ForVersion(const std::string& model, int64_t version) {
+  MutexLock lock(mu_);
+  std::erase_if(versions_, [](const auto& entry) { return entry.second.expired(); });
+  std::weak_ptr<VersionMetrics>& known = versions_[{model, version}];
+  std::shared_ptr<VersionMetrics> metrics = known.lock();
+  if (metrics == nullptr) {
+    metrics = std::make_shared<VersionMetrics>(*this, model, version);
+    known = metrics;
+  }
+  return metrics;
+}
+
 void Metrics::RecordUnserved(const std::string& model, Method method, absl::StatusCode code) {
   families_->requests
       .Add({{"model", model},
@@ -230,6 +247,10 @@ void Metrics::RecordLoadFailure(const std::string& model, absl::string_view reas
 
 void Metrics::RecordSwap(const std::string& model) {
   families_->swaps.Add({{"model", model}}).Increment();
+}
+
+void Metrics::RecordRollout(const std::string& model, absl::string_view result) {
+  families_->rollouts.Add({{"model", model}, {"result", std::string(result)}}).Increment();
 }
 
 void Metrics::RemoveModel(const std::string& model) {

@@ -49,8 +49,8 @@ absl::string_view MethodName(Method method);
 
 class Metrics;
 
-// The series of one model version. Lives as long as the version; with it all of its series but
-// the counters go. Thread-safe. REQUIRES: one at a time for a model and version.
+// The series of one model version, from Metrics::ForVersion. Lives as long as the version; with it
+// all of its series but the counters go. Thread-safe.
 class VersionMetrics {
  public:
   VersionMetrics(Metrics& metrics, const std::string& model, int64_t version);
@@ -96,6 +96,10 @@ class Metrics {
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
+  // The one VersionMetrics of a model's version, made if there is none.
+  std::shared_ptr<VersionMetrics> ForVersion(const std::string& model, int64_t version)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
   // A request that reached no version. `model` is "" if there is no model of that name, so that
   // callers cannot make series at will.
   void RecordUnserved(const std::string& model, Method method, absl::StatusCode code);
@@ -105,6 +109,8 @@ class Metrics {
   void RecordLoadPhase(const std::string& model, absl::string_view phase, double seconds);
   void RecordLoadFailure(const std::string& model, absl::string_view reason);
   void RecordSwap(const std::string& model);
+  // `result`: promoted or reverted.
+  void RecordRollout(const std::string& model, absl::string_view result);
   void RemoveModel(const std::string& model);
 
   // All series in Prometheus' text format 0.0.4.
@@ -128,6 +134,8 @@ class Metrics {
   const std::unique_ptr<Families> families_;
   mutable Mutex mu_;
   std::map<std::string, std::deque<RetiredVersion>> retired_ ABSL_GUARDED_BY(mu_);
+  std::map<std::pair<std::string, int64_t>, std::weak_ptr<VersionMetrics>> versions_
+      ABSL_GUARDED_BY(mu_);
   std::map<std::string, std::set<prometheus::Histogram*>> load_durations_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -35,12 +35,12 @@ ModelServable::ModelServable(std::string name, int64_t version,
       largest_plan_(warm.largest_rows),
       options_(options),
       context_(context),
-      metrics_(context.metrics, name_, version),
+      metrics_(context.metrics.ForVersion(name_, version)),
       queue_(absl::StrCat("model \"", name_, "\" version ", version),
              Lowered(std::move(limits), warm, fixed_shapes_), context.clock, costs_) {
   for (const auto& [rows, seconds] : warm.costs) costs_.Set(rows, seconds);
   for (auto& [key, plans] : warm.plans) queue_.SetPlans(key, std::move(plans));
-  metrics_.SetMemoryBytes(model_->weight_bytes(), model_->plan_bytes());
+  metrics_->SetMemoryBytes(model_->weight_bytes(), model_->plan_bytes());
 }
 
 ModelServable::~ModelServable() = default;
@@ -92,10 +92,10 @@ absl::Status ModelServable::Submit(Task task) {
   if (RunInline(task, key)) return absl::OkStatus();
 
   const int64_t rows = task.rows;
-  metrics_.AddQueueDepth(1);
+  metrics_->AddQueueDepth(1);
   const absl::StatusOr<bool> is_new = queue_.Submit(task, key);
   if (!is_new.ok()) {
-    metrics_.AddQueueDepth(-1);
+    metrics_->AddQueueDepth(-1);
     return is_new.status();
   }
   if (*is_new) {
@@ -107,7 +107,9 @@ absl::Status ModelServable::Submit(Task task) {
 }
 
 bool ModelServable::RunInline(Task& task, const ShapeKey& key) {
-  if (task.executor == nullptr || !fixed_shapes_) return false;
+  if (task.executor == nullptr || !fixed_shapes_ || options_.max_running > 0) {
+    return false;
+  }
   const double seconds = costs_.Estimate(task.rows);
   if (seconds <= 0 || seconds > options_.max_inline_seconds) return false;
   Batch batch;
@@ -124,12 +126,33 @@ bool ModelServable::RunInline(Task& task, const ShapeKey& key) {
 }
 
 Batch ModelServable::Take(int idle_workers) {
+  const int most = options_.max_running;
+  if (most > 0) {
+    MutexLock lock(mu_);
+    if (running_ == most) return {};  // the end of one of them wakes this up
+    ++running_;
+    idle_workers = std::min(idle_workers, most - running_);
+  }
   Batch batch = queue_.Take(idle_workers);
-  metrics_.AddQueueDepth(-static_cast<int>(batch.tasks.size() + batch.dropped.size()));
+  if (most > 0 && batch.tasks.empty() && batch.dropped.empty()) {
+    MutexLock lock(mu_);
+    --running_;
+  }
+  metrics_->AddQueueDepth(-static_cast<int>(batch.tasks.size() + batch.dropped.size()));
   return batch;
 }
 
 void ModelServable::Run(Batch batch, bool alone, Executor& executor) {
+  RunTaken(std::move(batch), alone, executor);
+  if (options_.max_running == 0) return;
+  {
+    MutexLock lock(mu_);
+    --running_;
+  }
+  context_.scheduler.Wake(shared_from_this());
+}
+
+void ModelServable::RunTaken(Batch batch, bool alone, Executor& executor) {
   for (auto& [task, status] : batch.dropped) task.done(status, {}, {});
   if (batch.tasks.empty()) return;
   if (batch.rows <= largest_plan_ && batch.plans->Find(batch.rows) == nullptr) {
@@ -140,9 +163,9 @@ void ModelServable::Run(Batch batch, bool alone, Executor& executor) {
 
 void ModelServable::RunTasks(Batch& batch, bool parallel, Executor& executor) {
   const bool exact = batch.plans->Find(batch.rows) != nullptr;
-  metrics_.RecordBatch(batch.rows);
+  metrics_->RecordBatch(batch.rows);
   const BatchRun run = RunBatch(batch, parallel, executor, context_.clock,
-                                [this](const PhaseTimes& times) { metrics_.RecordPhases(times); });
+                                [this](const PhaseTimes& times) { metrics_->RecordPhases(times); });
   if (exact && !parallel && run.status.ok()) costs_.Observe(batch.rows, run.compute_seconds);
 }
 
@@ -172,7 +195,7 @@ void ModelServable::Compile(const ShapeKey& key, int64_t rows) {
       status.Update(entry.status());
     }
   }
-  metrics_.SetMemoryBytes(model_->weight_bytes(), model_->plan_bytes());
+  metrics_->SetMemoryBytes(model_->weight_bytes(), model_->plan_bytes());
   const bool usable = std::any_of(entries.begin(), entries.end(),
                                   [](const PlanSet::Entry& e) { return e.rows == 1; });
   if (usable) {
@@ -185,7 +208,7 @@ void ModelServable::Compile(const ShapeKey& key, int64_t rows) {
     return;
   }
   const std::vector<Task> waiting = queue_.Reject(key, status);
-  metrics_.AddQueueDepth(-static_cast<int>(waiting.size()));
+  metrics_->AddQueueDepth(-static_cast<int>(waiting.size()));
   for (const Task& task : waiting) {
     task.done(Annotate(status, absl::StrCat("model \"", name_, "\"")), {}, {});
   }
@@ -193,7 +216,7 @@ void ModelServable::Compile(const ShapeKey& key, int64_t rows) {
 
 void ModelServable::Abort() {
   const std::vector<Task> waiting = queue_.Abort();
-  metrics_.AddQueueDepth(-static_cast<int>(waiting.size()));
+  metrics_->AddQueueDepth(-static_cast<int>(waiting.size()));
   for (const Task& task : waiting) {
     task.done(absl::UnavailableError("the server is shutting down"), {}, {});
   }

@@ -27,6 +27,7 @@ struct ServableOptions {
   int64_t max_request_rows = 1;   // where requests are batched
   double max_inline_seconds = 0;  // cheaper requests run on the thread that submits them
   int parallel_threads = 1;       // of plans for a request that is alone
+  int max_running = 0;            // executions at once; 0: as many as there are workers
 };
 
 // What serves every version of a process; outlives all of them.
@@ -56,7 +57,7 @@ class ModelServable final : public Servable,
   const engine::Signature& signature() const override { return model_->signature(); }
   const repository::ModelConfig& config() const override { return options_.config; }
   int64_t max_batch_size() const override;
-  VersionMetrics& metrics() override { return metrics_; }
+  VersionMetrics& metrics() override { return *metrics_; }
   absl::Status Submit(Task task) override;
 
   Batch Take(int idle_workers) override;
@@ -73,6 +74,7 @@ class ModelServable final : public Servable,
  private:
   absl::Status CheckRows(const Task& task) const;
   bool RunInline(Task& task, const ShapeKey& key);
+  void RunTaken(Batch batch, bool alone, Executor& executor);
   void RunTasks(Batch& batch, bool parallel, Executor& executor);
   // On the compiler's thread: the plans for `rows` of a shape, and for 1 row.
   void Compile(const ShapeKey& key, int64_t rows);
@@ -87,11 +89,14 @@ class ModelServable final : public Servable,
   const int64_t largest_plan_;  // rows; larger batches run in pieces for good
   const ServableOptions options_;
   const ServableContext context_;
-  VersionMetrics metrics_;
+  // Shared with another servable of this version, while one takes over from the other.
+  const std::shared_ptr<VersionMetrics> metrics_;
   CostCurve costs_;
   BatchQueue queue_;
 
   Mutex mu_;
+  // Executions under way; counted where the config limits them.
+  int running_ ABSL_GUARDED_BY(mu_) = 0;
   // Sizes whose compilation was asked for, so that it is asked for once.
   std::set<std::pair<ShapeKey, int64_t>> asked_ ABSL_GUARDED_BY(mu_);
 };

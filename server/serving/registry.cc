@@ -36,7 +36,18 @@ std::string Keys(const Map& map) {
 
 absl::StatusOr<std::shared_ptr<Servable>> Registry::Acquire(absl::string_view model,
                                                             const VersionChoice& choice) const {
-  MutexLock lock(mu_);
+  std::shared_ptr<Rollout> rollout;
+  {
+    MutexLock lock(mu_);
+    auto found = Find(model, choice, rollout);
+    if (rollout == nullptr) return found;
+  }
+  return rollout->Pick();
+}
+
+absl::StatusOr<std::shared_ptr<Servable>> Registry::Find(absl::string_view model,
+                                                         const VersionChoice& choice,
+                                                         std::shared_ptr<Rollout>& rollout) const {
   if (closed_) return absl::UnavailableError("the server is shutting down");
   const auto found = models_.find(model);
   if (found == models_.end()) {
@@ -71,6 +82,10 @@ absl::StatusOr<std::shared_ptr<Servable>> Registry::Acquire(absl::string_view mo
         absl::StrCat("model ", Quoted(model), " ", Describe(*wanted, v.state, v.error)));
   }
 
+  if (m.rollout != nullptr) {
+    rollout = m.rollout;
+    return nullptr;
+  }
   for (const auto& [number, v] : m.versions) {
     if (v.servable != nullptr) return v.servable;
   }
@@ -112,7 +127,10 @@ ModelStatus Registry::StatusOf(const std::string& name, const Model& model) {
   status.name = name;
   status.error = model.error;
   for (const auto& [number, v] : model.versions) {
-    status.versions.push_back({number, v.state, v.error});
+    status.versions.push_back({number, v.state, v.error, {}});
+    if (model.rollout != nullptr && model.rollout->candidate_version() == number) {
+      status.versions.back().note = model.rollout->Describe();
+    }
   }
   return status;
 }
@@ -163,6 +181,24 @@ std::shared_ptr<Servable> Registry::SetState(const std::string& model, int64_t v
   return servable;
 }
 
+std::shared_ptr<Servable> Registry::Replace(const std::string& model, int64_t version,
+                                            std::shared_ptr<Servable> servable) {
+  MutexLock lock(mu_);
+  const auto found = models_.find(model);
+  BATON_CHECK_MSG(found != models_.end(), model);
+  Version& v = found->second.versions[version];
+  BATON_CHECK_MSG(v.state == VersionState::kReady, absl::StrCat(model, " version ", version));
+  v.servable.swap(servable);
+  return servable;
+}
+
+void Registry::SetRollout(const std::string& model, std::shared_ptr<Rollout> rollout) {
+  MutexLock lock(mu_);
+  const auto found = models_.find(model);
+  BATON_CHECK_MSG(found != models_.end(), model);
+  found->second.rollout.swap(rollout);  // the former one ends after the lock
+}
+
 void Registry::SetAbsent(const std::string& model, const std::map<int64_t, absl::Status>& why) {
   MutexLock lock(mu_);
   const auto found = models_.find(model);
@@ -183,6 +219,16 @@ void Registry::SetLabels(const std::string& model, std::map<std::string, int64_t
   const auto found = models_.find(model);
   BATON_CHECK(found != models_.end());
   found->second.labels = std::move(labels);
+}
+
+absl::StatusOr<std::map<std::string, int64_t>> Registry::Labels(absl::string_view model) const {
+  MutexLock lock(mu_);
+  const auto found = models_.find(model);
+  if (found == models_.end()) {
+    return absl::NotFoundError(
+        absl::StrCat("model ", Quoted(model), " not found; models: ", Keys(models_)));
+  }
+  return found->second.labels;
 }
 
 }  // namespace baton::serving

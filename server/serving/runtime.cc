@@ -2,6 +2,7 @@
 
 #include "engine/base/status.h"
 #include "engine/session.h"
+#include "server/serving/memory_budget.h"
 
 namespace baton::serving {
 
@@ -25,6 +26,8 @@ absl::Status EngineRuntime::CheckSamples(const engine::Model& model,
   }
   return absl::OkStatus();
 }
+
+int64_t EngineRuntime::MemoryInUse() { return ProcessMemoryInUse(); }
 
 std::unique_ptr<Executor> EngineRuntime::NewExecutor() {
   return std::make_unique<SessionExecutor>();

@@ -29,6 +29,8 @@ class Runtime {
                                     engine::GoldenResult& result) = 0;
   // Called on the thread that uses the executor.
   virtual std::unique_ptr<Executor> NewExecutor() = 0;
+  // Bytes of memory that the process has in use now, all models included.
+  virtual int64_t MemoryInUse() = 0;
 };
 
 class EngineRuntime final : public Runtime {
@@ -42,6 +44,7 @@ class EngineRuntime final : public Runtime {
                             const engine::Tolerance& tolerance, int threads,
                             engine::GoldenResult& result) override;
   std::unique_ptr<Executor> NewExecutor() override;
+  int64_t MemoryInUse() override;
 };
 
 }  // namespace baton::serving

@@ -38,7 +38,7 @@ bool MayChange(VersionState from, VersionState to) {
     case kReady:
       return to == kDraining;
     case kDraining:
-      return to == kGone;
+      return to == kGone || to == kFailed;
     case kGone:
       return to == kVerifying;
     case kFailed:

@@ -1,7 +1,8 @@
 // The life of a model version: one enum, one transition table.
 //
 //   absent → verifying → loading → warming → ready → draining → gone
-//   verifying, loading, warming → failed(reason); failed → verifying when the content changes,
+//   verifying, loading, warming → failed(reason); draining → failed(reason) after a rollout that
+//   was reverted; failed → verifying when the content changes,
 //   failed → gone when the version vanishes; gone → verifying when it comes back
 #pragma once
 
@@ -34,7 +35,8 @@ bool MayChange(VersionState from, VersionState to);
 struct VersionStatus {
   int64_t version = 0;
   VersionState state = VersionState::kAbsent;
-  absl::Status error;  // kFailed: why; kAbsent: why it is not taken; else OK
+  absl::Status error;     // kFailed: why; kAbsent: why it is not taken; else OK
+  std::string note = {};  // of a rollout that is under way
 };
 
 struct ModelStatus {

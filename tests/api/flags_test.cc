@@ -6,9 +6,14 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/cpu.h"
+#include "engine/base/file.h"
+#include "tests/support/temp_dir.h"
+
 namespace baton::api {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 struct Parsed {
@@ -69,7 +74,51 @@ TEST(ServerFlags, ZeroTurnsHttpOffAndNoneStopsPolling) {
       Parse({"--model_repository=/r", "--rest_api_port=0", "--model_control_mode=none"});
   ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;
   EXPECT_FALSE(parsed.flags.http.has_value());
-  EXPECT_EQ(parsed.flags.serving.poll_seconds, 0);
+  EXPECT_EQ(parsed.flags.serving.control, serving::ModelServerOptions::Control::kNone);
+}
+
+TEST(ServerFlags, SayWhatToLoadAndWhoMayChangeIt) {
+  const Parsed parsed =
+      Parse({"--model_repository=/r", "--model_control_mode=explicit", "--load_model=a",
+             "--load_model=b", "--model_config_file=/c", "--model_config_file_poll_wait_seconds=2",
+             "--allow_version_labels_for_unavailable_models", "--max_num_load_retries=5",
+             "--load_retry_interval_micros=500000", "--num_load_threads=3",
+             "--memory_limit_mb=1000", "--admin=on"});
+  ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;
+  const serving::ModelServerOptions& serving = parsed.flags.serving;
+  EXPECT_EQ(serving.control, serving::ModelServerOptions::Control::kExplicit);
+  EXPECT_THAT(serving.load_models, ElementsAre("a", "b"));
+  EXPECT_EQ(serving.config_file, "/c");
+  EXPECT_EQ(serving.config_poll_seconds, 2);
+  EXPECT_TRUE(serving.allow_labels_of_absent);
+  EXPECT_EQ(serving.load_retries, 5);
+  EXPECT_EQ(serving.load_retry_seconds, 0.5);
+  EXPECT_EQ(serving.load_threads, 3);
+  EXPECT_EQ(serving.memory_limit_bytes, 1'000'000'000);
+  EXPECT_EQ(parsed.flags.grpc.admin, AdminAccess::kAll);
+}
+
+TEST(ServerFlags, BatchingParametersComeFromTheirFile) {
+  ::baton::testing::TempDir dir;
+  ASSERT_TRUE(WriteFileDurably(dir / "b", "max_batch_size { value: 7 }").ok());
+  const Parsed parsed = Parse({"--model_repository=/r", "--batching_parameters_file=" + (dir / "b"),
+                               "--enable_per_model_batching_parameters"});
+  ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;
+  EXPECT_EQ(parsed.flags.serving.batching_parameters.max_batch_rows, 7);
+  EXPECT_TRUE(parsed.flags.serving.per_model_batching);
+  const Parsed missing =
+      Parse({"--model_repository=/r", "--batching_parameters_file=" + (dir / "c")});
+  EXPECT_EQ(missing.exit_code, 2);
+  EXPECT_THAT(missing.error, HasSubstr("--batching_parameters_file: "));
+}
+
+TEST(ServerFlags, DefaultsOfBatonsOwn) {
+  const Parsed parsed = Parse({"--model_config_file=/c"});
+  ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;
+  EXPECT_EQ(parsed.flags.grpc.admin, AdminAccess::kLocal);
+  EXPECT_EQ(parsed.flags.serving.load_retries, 0);
+  EXPECT_GT(parsed.flags.serving.memory_limit_bytes, 0);
+  EXPECT_LT(parsed.flags.serving.memory_limit_bytes, MemoryLimitBytes());
 }
 
 TEST(ServerFlags, AWrongLineIsOneClearLineAndExitTwo) {
@@ -80,7 +129,14 @@ TEST(ServerFlags, AWrongLineIsOneClearLineAndExitTwo) {
       {{"--model_repository=/r", "--port=70000"}, "--port=70000: must be from 0 (any) to 65535"},
       {{"--model_repository=/r", "--port=abc"}, "abc"},
       {{"--model_repository=/r", "--rest_api_port=-1"}, "--rest_api_port=-1"},
-      {{"--model_repository=/r", "--model_control_mode=explicit"}, "must be poll or none"},
+      {{"--model_repository=/r", "--model_control_mode=manual"}, "must be poll, explicit or none"},
+      {{"--model_base_path=/m", "--model_control_mode=explicit"}, "needs --model_repository"},
+      {{"--model_repository=/r", "--load_model=m"}, "goes with --model_control_mode=explicit"},
+      {{"--model_name=m"}, "--model_base_path, which is missing"},
+      {{"--model_repository=/r", "--admin=all"}, "--admin=all: must be on, local or off"},
+      {{"--model_repository=/r", "--num_load_threads=-1"}, "--num_load_threads=-1"},
+      {{"--model_repository=/r", "--load_retry_interval_micros=-1"}, "must be 0 or more"},
+      {{"--model_repository=/r", "--max_num_load_retries=-1"}, "load_retries is -1"},
       {{"--model_repository=/r", "--file_system_poll_wait_seconds=-1"}, "must be 0 or more"},
       {{"--model_repository=/r", "--file_system_poll_wait_seconds=nan"}, "must be 0 or more"},
       {{"--model_repository=/r", "--workers=-2"}, "--workers=-2"},

@@ -220,23 +220,17 @@ absl::Status Main(const Options& options) {
 
 int main(int argc, char** argv) {
   baton::bench::Options options;
-  CLI::App app("Compares the engine's speed with ONNX Runtime's; prints a Markdown table.",
-               "engine_vs_ort");
-  baton::SetUpCommandLine(app);
+  baton::CommandLine app("Compares the engine's speed with ONNX Runtime's; prints a Markdown table.",
+                  "engine_vs_ort");
   std::vector<std::string> names;
   for (const auto& net : baton::bench::kNets) names.emplace_back(net.name);
-  app.add_option("--nets", options.nets, "networks")->delimiter(',')->check(CLI::IsMember(names));
-  app.add_option("--batch", options.batches, "batch sizes")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
-  app.add_option("--threads", options.threads, "thread counts, of both sides")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
-  app.add_option("--rounds", options.rounds, "rounds")->check(CLI::PositiveNumber);
-  app.add_option("--seconds", options.round_seconds, "seconds for each side in a round")
-      ->check(CLI::PositiveNumber);
-  app.add_flag("--json", options.json, "one JSON object a line instead of the table");
-  if (const auto exit_code = baton::ParseCommandLine(app, argc, argv)) return *exit_code;
+  app.Add("--nets", options.nets, "networks").Delimiter(',').OneOf(names);
+  app.Add("--batch", options.batches, "batch sizes").Delimiter(',').Positive();
+  app.Add("--threads", options.threads, "thread counts, of both sides").Delimiter(',').Positive();
+  app.Add("--rounds", options.rounds, "rounds").Positive();
+  app.Add("--seconds", options.round_seconds, "seconds for each side in a round").Positive();
+  app.AddSwitch("--json", options.json, "one JSON object a line instead of the table");
+  if (const auto exit_code = app.Parse(argc, argv)) return *exit_code;
   const absl::Status status = baton::bench::Main(options);
   if (!status.ok()) {
     std::fprintf(stderr, "engine_vs_ort: %s\n", std::string(status.message()).c_str());

@@ -163,6 +163,21 @@ TEST(Watcher, ReadsAModelUnderExplicitControlOnceForEachReading) {
   EXPECT_THAT(inbox.latest()->models.at("m").versions, ElementsAre(Key(1), Key(2)));
 }
 
+TEST(Watcher, ALookSettlesNothing) {
+  TempDir dir;
+  fs::create_directories(dir / "m");
+  WatcherOptions options = OnlyWhenAsked();
+  options.models = {{"m", dir / "m"}};
+  Inbox inbox;
+  const auto watcher = Start(options, inbox);
+  watcher->Poll();
+  WriteAt(dir / "m/1/model.onnx", "x");
+  for (int i = 0; i < 2 * Settler::kQuietPolls; ++i) watcher->Look();
+  EXPECT_FALSE(MayTake(inbox.latest()->models.at("m").versions.at(1)));
+  for (int i = 0; i < 2 * Settler::kQuietPolls; ++i) watcher->Poll();
+  EXPECT_TRUE(MayTake(inbox.latest()->models.at("m").versions.at(1)));
+}
+
 TEST(Watcher, SettlesByPolls) {
   TempDir dir;
   fs::create_directories(dir / "m");

@@ -2,8 +2,10 @@
 
 #include <pthread.h>
 
+#include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 #include <sstream>
 
 #include "engine/base/file.h"
@@ -27,7 +29,7 @@ FakeModel::~FakeModel() {
   --alive_;
   char name[16] = {};
   pthread_getname_np(pthread_self(), name, sizeof(name));
-  if (std::strcmp(name, "loader") != 0) ++freed_elsewhere_;
+  if (std::strcmp(name, "loader") != 0 && std::strcmp(name, "lifecycle") != 0) ++freed_elsewhere_;
 }
 
 absl::StatusOr<std::shared_ptr<const engine::Plan>> FakeModel::GetPlan(
@@ -64,7 +66,16 @@ absl::StatusOr<absl::Span<const TensorView>> FakeExecutor::Run(
     }
   }
   if (on_run) on_run(fake);
+  if (fake.options.fault == "slow") {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(1);
+    while (std::chrono::steady_clock::now() < until) {
+    }
+  }
   const auto x = inputs[0].values<float>();
+  // Of a code that warm-up, which makes its inputs up, does not mind.
+  if (fake.options.fault == "error") {
+    return absl::InvalidArgumentError("the fake model is broken");
+  }
   float mean = 0;
   if (fake.options.mixes_rows) {
     for (const float value : x) mean += value / static_cast<float>(x.size());
@@ -73,6 +84,7 @@ absl::StatusOr<absl::Span<const TensorView>> FakeExecutor::Run(
   for (const float value : x) {
     output_.push_back(fake.options.scale * value + fake.options.offset + mean);
   }
+  if (fake.options.fault == "nan") output_[0] = std::numeric_limits<float>::quiet_NaN();
   views_ = {{DataType::kFloat, shape, output_.data()}};
   return absl::Span<const TensorView>(views_);
 }
@@ -80,6 +92,7 @@ absl::StatusOr<absl::Span<const TensorView>> FakeExecutor::Run(
 absl::StatusOr<std::shared_ptr<const engine::Model>> FakeRuntime::Load(
     const std::string& path, const engine::ModelOptions&) {
   ++loads_;
+  if (on_load) on_load(path);
   absl::StatusOr<std::string> text = ReadFile(path);
   if (!text.ok()) return text.status();
   FakeModelOptions options;
@@ -87,6 +100,7 @@ absl::StatusOr<std::shared_ptr<const engine::Model>> FakeRuntime::Load(
   if (!(in >> options.scale >> options.offset)) {
     return absl::InvalidArgumentError("not a fake model: " + *text);
   }
+  in >> options.fault;
   return std::make_shared<const FakeModel>(options);
 }
 

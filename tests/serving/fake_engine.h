@@ -22,6 +22,7 @@ struct FakeModelOptions {
   bool fixed_batch = false;     // x is float[1, 4]
   int64_t reject_columns = -1;  // GetPlan refuses this many columns
   float reject_value = -1e30F;  // Run refuses x[row, 0] of this value
+  std::string fault = {};       // of every Run: "nan", "error", "slow" (by about 1 ms)
 };
 
 class FakeModel;
@@ -60,7 +61,7 @@ class FakeModel final : public engine::Model {
   int plans_made() const { return plans_made_; }
 
   static int alive() { return alive_; }
-  // Models destroyed on a thread not named "loader".
+  // Models destroyed on a thread that is neither "loader" nor "lifecycle".
   static int freed_elsewhere() { return freed_elsewhere_; }
 
  private:
@@ -92,9 +93,9 @@ class FakeExecutor final : public serving::Executor {
   std::vector<TensorView> views_;
 };
 
-// Loads files of the text "scale offset", for instance "1 7"; any other content is
-// kInvalidArgument. A directory with a file `golden` has one sample; its text, if not empty, is the
-// error it gives.
+// Loads files of the text "scale offset [fault]", for instance "1 7" or "1 7 slow"; any other
+// content is kInvalidArgument. A directory with a file `golden` has one sample; its text, if not
+// empty, is the error it gives.
 class FakeRuntime final : public serving::Runtime {
  public:
   absl::StatusOr<std::shared_ptr<const engine::Model>> Load(const std::string& path,
@@ -109,6 +110,11 @@ class FakeRuntime final : public serving::Runtime {
     return std::make_unique<FakeExecutor>();
   }
   int loads() const { return loads_; }
+  int64_t MemoryInUse() override { return memory_per_model * FakeModel::alive(); }
+
+  // Set before the server starts.
+  int64_t memory_per_model = 0;
+  std::function<void(const std::string& path)> on_load;  // at the beginning of Load; may be null
 
  private:
   std::atomic<int> loads_{0};

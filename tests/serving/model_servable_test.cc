@@ -179,6 +179,25 @@ TEST_F(ModelServableTest, RunsDearRequestsOnWorkersOnly) {
   EXPECT_TRUE(own.calls.empty());
 }
 
+TEST_F(ModelServableTest, RunsNoMoreAtOnceThanTheConfigSays) {
+  options_.max_running = 1;
+  limits_.max_batch_rows = 1;
+  cost_seconds_ = 1e-9;
+  options_.max_inline_seconds = 1;
+  Make();
+  FakeExecutor own;
+  ASSERT_TRUE(Submit({1, 2, 3, 4}, 4, &own).ok());  // it is cheap, but has to take its turn
+  ASSERT_TRUE(Submit({5, 6, 7, 8}).ok());
+  EXPECT_EQ(own.calls.size(), 0U);
+  Batch first = servable_->Take(1);
+  ASSERT_EQ(first.tasks.size(), 1U);
+  EXPECT_TRUE(servable_->Take(1).tasks.empty());
+  servable_->Run(std::move(first), false, executor_);
+  EXPECT_EQ(answers_[0].done, 1);
+  RunAll();  // the end of the first has called for the second
+  EXPECT_EQ(answers_[1].done, 1);
+}
+
 TEST_F(ModelServableTest, TakesShapesAsTheyAreWhereRowsAreNotIndependent) {
   Make({.mixes_rows = true});
   EXPECT_EQ(servable_->max_batch_size(), 0);

@@ -6,16 +6,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <condition_variable>
 #include <filesystem>
 #include <fstream>
-#include <functional>
-#include <mutex>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "tests/serving/fake_engine.h"
-#include "tests/support/temp_dir.h"
+#include "tests/serving/model_server_fixture.h"
 
 namespace baton::serving {
 namespace {
@@ -23,110 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::baton::testing::FakeModel;
 using ::baton::testing::FakeRuntime;
-using ::baton::testing::TempDir;
-using ::baton::testing::ViewOf;
 using ::testing::HasSubstr;
-
-class ModelServerTest : public ::testing::Test {
- protected:
-  ModelServerTest() {
-    options_.repository = dir_.path();
-    options_.poll_seconds = 0.01;
-    options_.workers = 2;
-    options_.loader_nice = 0;
-    options_.max_inline_seconds = 0;
-  }
-  ~ModelServerTest() override {
-    if (server_ != nullptr) server_->Stop();
-    server_.reset();
-    EXPECT_EQ(FakeModel::alive(), 0);
-    EXPECT_EQ(FakeModel::freed_elsewhere(), freed_elsewhere_before_);
-  }
-
-  void Start() {
-    auto runtime = std::make_unique<FakeRuntime>();
-    runtime_ = runtime.get();
-    server_ = std::make_unique<ModelServer>(options_, std::move(runtime));
-    const absl::Status status = server_->Start();
-    ASSERT_TRUE(status.ok()) << status;
-  }
-  // A version that answers x + offset; published whole, by a rename.
-  void Publish(const std::string& model, int64_t version, const std::string& content,
-               const std::string& golden = "") {
-    const std::string staged = absl::StrCat(dir_.path(), "/", model, "/.tmp-", version);
-    fs::create_directories(staged);
-    std::ofstream(staged + "/model.onnx") << content;
-    if (!golden.empty()) std::ofstream(staged + "/golden") << golden;
-    const std::string path = PathOf(model, version);
-    fs::remove_all(path);
-    fs::rename(staged, path);
-  }
-  std::string PathOf(const std::string& model, int64_t version) const {
-    return absl::StrCat(dir_.path(), "/", model, "/", version);
-  }
-
-  // Waits for a condition that the server's own threads bring about.
-  static void Await(const std::function<bool()>& condition) {
-    while (!condition()) std::this_thread::yield();
-  }
-  VersionStatus StatusOf(const std::string& model, int64_t version) {
-    const auto status = server_->registry().Status(model);
-    if (status.ok()) {
-      for (const VersionStatus& v : status->versions) {
-        if (v.version == version) return v;
-      }
-    }
-    return {version, VersionState::kAbsent, absl::OkStatus()};
-  }
-  void AwaitState(const std::string& model, int64_t version, VersionState state) {
-    Await([&] { return StatusOf(model, version).state == state; });
-  }
-
-  struct Reply {
-    absl::Status status;
-    int64_t version = 0;
-    float value = 0;  // the answer for x = 0
-  };
-  // One request, start to end, as the API layer does it.
-  Reply Ask(const std::string& model, const VersionChoice& choice = {}) {
-    Reply reply;
-    auto servable = server_->registry().Acquire(model, choice);
-    if (!servable.ok()) {
-      reply.status = servable.status();
-      return reply;
-    }
-    reply.version = (*servable)->version();
-    const std::vector<float> zeros(4);
-    std::mutex mu;
-    std::condition_variable changed;
-    int done = 0;
-    Task task;
-    task.inputs = {ViewOf(zeros)};
-    task.done = [&](const absl::Status& status, absl::Span<const TensorView> outputs,
-                    const PhaseTimes&) {
-      const std::lock_guard<std::mutex> lock(mu);
-      reply.status = status;
-      if (!outputs.empty()) reply.value = outputs[0].values<float>()[0];
-      ++done;
-      changed.notify_one();
-    };
-    if (absl::Status status = (*servable)->Submit(std::move(task)); !status.ok()) {
-      reply.status = status;
-      return reply;
-    }
-    servable->reset();
-    std::unique_lock<std::mutex> lock(mu);
-    changed.wait(lock, [&] { return done > 0; });
-    EXPECT_EQ(done, 1);
-    return reply;
-  }
-
-  TempDir dir_;
-  ModelServerOptions options_;
-  FakeRuntime* runtime_ = nullptr;
-  std::unique_ptr<ModelServer> server_;
-  const int freed_elsewhere_before_ = FakeModel::freed_elsewhere();
-};
 
 TEST_F(ModelServerTest, ServesWhatItFinds) {
   Publish("m", 1, "1 7");

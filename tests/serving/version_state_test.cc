@@ -24,7 +24,8 @@ TEST(VersionState, AllowsExactlyTheTransitionsOfItsLife) {
   const std::set<std::pair<VersionState, VersionState>> allowed = {
       {kAbsent, kVerifying}, {kVerifying, kLoading}, {kVerifying, kFailed}, {kLoading, kWarming},
       {kLoading, kFailed},   {kWarming, kReady},     {kWarming, kFailed},   {kReady, kDraining},
-      {kDraining, kGone},    {kGone, kVerifying},    {kFailed, kVerifying}, {kFailed, kGone}};
+      {kDraining, kGone},    {kDraining, kFailed},  {kGone, kVerifying},   {kFailed, kVerifying},
+      {kFailed, kGone}};
   for (const VersionState from : kAll) {
     for (const VersionState to : kAll) {
       EXPECT_EQ(MayChange(from, to), allowed.contains({from, to}))

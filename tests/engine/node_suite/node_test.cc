@@ -194,17 +194,16 @@ int main(int argc, char** argv) {
   baton::testing::Options options;
   options.manifest = BATON_NODE_MANIFEST;
   options.docs = BATON_OPERATOR_DOCS;
-  CLI::App app("Runs ONNX's backend tests on the engine and checks them against a manifest.",
-               "node_test");
-  baton::SetUpCommandLine(app);
-  app.add_option("--data", options.data, "directory that holds node/, simple/ …");
-  app.add_option("--manifest", options.manifest, "file that says what must pass");
-  app.add_option("--docs", options.docs, "table of operators made from both; \"\" for none");
-  app.add_option("--only", options.only, "only tests whose group/name contains this");
-  app.add_option("--timeout", options.timeout_seconds, "seconds for one test");
-  app.add_flag("--update", options.update,
-               "rewrite the manifest and the table from what passes now");
-  if (const auto exit_code = baton::ParseCommandLine(app, argc, argv)) return *exit_code;
+  baton::CommandLine app("Runs ONNX's backend tests on the engine and checks them against a manifest.",
+                  "node_test");
+  app.Add("--data", options.data, "directory that holds node/, simple/ …");
+  app.Add("--manifest", options.manifest, "file that says what must pass");
+  app.Add("--docs", options.docs, "table of operators made from both; \"\" for none");
+  app.Add("--only", options.only, "only tests whose group/name contains this");
+  app.Add("--timeout", options.timeout_seconds, "seconds for one test");
+  app.AddSwitch("--update", options.update,
+                "rewrite the manifest and the table from what passes now");
+  if (const auto exit_code = app.Parse(argc, argv)) return *exit_code;
   if (options.update && !options.only.empty()) {
     std::fprintf(stderr, "node_test: --update needs every test; leave out --only\n");
     return 2;
