@@ -6,9 +6,14 @@
 
 #include "proto/grpc_service.grpc.pb.h"
 #include "server/api/call_loop.h"
+#include "server/api/oip_stream.h"
 #include "server/serving/model_server.h"
 
 namespace baton::api {
+
+// The extensions of the protocol that ServerMetadata names.
+inline constexpr const char* kOipExtensions[] = {"classification", "schedule_policy",
+                                                 "model_configuration", "statistics"};
 
 class OipService {
  public:
@@ -18,10 +23,10 @@ class OipService {
   void Register(grpc::ServerBuilder& builder);
   // As TfsService::Serve.
   void Serve(CallLoop& loop, int busy_calls);
+  // Ends all streams, now and later, once what has arrived on them is answered.
+  void Close() { streams_.Close(); }
 
  private:
-  template <typename Call>
-  void ModelInfer(Call& call);
   absl::Status ModelMetadata(const inference::ModelMetadataRequest& request, SteadyTime arrived,
                              inference::ModelMetadataResponse& response);
   absl::Status ModelReady(const inference::ModelReadyRequest& request,
@@ -33,6 +38,7 @@ class OipService {
   serving::ModelServer& server_;
   const size_t max_tensor_bytes_;
   inference::GRPCInferenceService::AsyncService service_;
+  StreamSet streams_;
 };
 
 }  // namespace baton::api
