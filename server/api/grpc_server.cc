@@ -127,6 +127,7 @@ bool GrpcServer::Shutdown(SteadyTime deadline) {
     shut_down_ = true;
     health_.SetNotServing();
     health_.Close();
+    oip_.Close();
     // gRPC waits for its connections, too, and a client that is idle may never close its own.
     // So it waits on the side, until no call is left.
     shutdown = std::thread([this, deadline] {

@@ -64,14 +64,19 @@ std::string NearestName(absl::string_view name, const std::vector<engine::ValueI
 }
 
 absl::Status UnknownOutput(const serving::Servable& servable, absl::string_view name) {
-  const std::vector<engine::ValueInfo>& outputs = servable.signature().outputs;
-  return absl::InvalidArgumentError(absl::StrCat(Describe(servable), ": no output named ",
-                                                 Quoted(name), DidYouMean(name, outputs),
-                                                 " Its outputs: ", ListOf(outputs, nullptr)));
+  return UnknownOutput(servable, name, servable.signature().outputs);
 }
 
-absl::Status InputCheck::Names(absl::Span<const absl::string_view> sent) const {
-  const std::vector<engine::ValueInfo>& inputs = servable_.signature().inputs;
+absl::Status UnknownOutput(const serving::Servable& servable, absl::string_view name,
+                           const std::vector<engine::ValueInfo>& known) {
+  return absl::InvalidArgumentError(absl::StrCat(Describe(servable), ": no output named ",
+                                                 Quoted(name), DidYouMean(name, known),
+                                                 " Its outputs: ", ListOf(known, nullptr)));
+}
+
+absl::Status InputCheck::Names(absl::Span<const absl::string_view> sent,
+                               const std::vector<bool>& optional) const {
+  const std::vector<engine::ValueInfo>& inputs = inputs_;
   const auto fault = [&](const std::string& text) {
     return absl::InvalidArgumentError(
         absl::StrCat(Describe(servable_), ": ", text, " Its inputs: ", ListOf(inputs, type_name_)));
@@ -87,7 +92,9 @@ absl::Status InputCheck::Names(absl::Span<const absl::string_view> sent) const {
       return fault(absl::StrCat("input ", Quoted(sent[i]), " was sent twice."));
     }
   }
-  for (const engine::ValueInfo& info : inputs) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const engine::ValueInfo& info = inputs[i];
+    if (!optional.empty() && optional[i]) continue;
     if (std::find(sent.begin(), sent.end(), info.name) == sent.end()) {
       return fault(absl::StrCat("input \"", info.name, "\" is missing; sent: ",
                                 sent.empty() ? "none" : absl::StrJoin(sent, ", "), "."));
@@ -97,7 +104,7 @@ absl::Status InputCheck::Names(absl::Span<const absl::string_view> sent) const {
 }
 
 absl::Status InputCheck::Fault(size_t index, absl::string_view fault) const {
-  const engine::ValueInfo& info = servable_.signature().inputs[index];
+  const engine::ValueInfo& info = inputs_[index];
   return absl::InvalidArgumentError(absl::StrCat(Describe(servable_), ": input \"", info.name,
                                                  "\" (", Describe(info, type_name_), "): ", fault));
 }
@@ -105,7 +112,7 @@ absl::Status InputCheck::Fault(size_t index, absl::string_view fault) const {
 absl::Status InputCheck::ShapeFault(size_t index, absl::string_view sent_type,
                                     absl::Span<const int64_t> shape,
                                     absl::string_view fault) const {
-  const engine::ValueInfo& info = servable_.signature().inputs[index];
+  const engine::ValueInfo& info = inputs_[index];
   return absl::InvalidArgumentError(
       absl::StrCat(Describe(servable_), ": input \"", info.name, "\": sent ", sent_type,
                    PrintShape(shape), ", expected ", Describe(info, type_name_), ": ", fault));
@@ -113,7 +120,7 @@ absl::Status InputCheck::ShapeFault(size_t index, absl::string_view sent_type,
 
 absl::StatusOr<int64_t> InputCheck::Input(size_t index, DataType type, absl::string_view sent_type,
                                           absl::Span<const int64_t> shape) {
-  const engine::ValueInfo& info = servable_.signature().inputs[index];
+  const engine::ValueInfo& info = inputs_[index];
   const auto fault = [&](absl::string_view text) {
     return ShapeFault(index, sent_type, shape, text);
   };
@@ -144,7 +151,7 @@ absl::StatusOr<int64_t> InputCheck::Input(size_t index, DataType type, absl::str
     }
     if (rows_ >= 0 && rows != rows_) {
       return fault(absl::StrCat("the batch has ", rows, " rows, but input \"",
-                                servable_.signature().inputs[rows_from_].name, "\" has ", rows_));
+                                inputs_[rows_from_].name, "\" has ", rows_));
     }
     rows_ = rows;
     rows_from_ = index;

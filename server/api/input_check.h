@@ -37,16 +37,28 @@ std::string NearestName(absl::string_view name, const std::vector<engine::ValueI
 
 // kInvalidArgument: `model … version …: no output named …`, with the nearest and all names.
 absl::Status UnknownOutput(const serving::Servable& servable, absl::string_view name);
+// The same where replies call the outputs `known`.
+absl::Status UnknownOutput(const serving::Servable& servable, absl::string_view name,
+                           const std::vector<engine::ValueInfo>& known);
 
 class InputCheck {
  public:
   // `max_tensor_bytes` bounds what a small message may blow up to.
   InputCheck(const serving::Servable& servable, TypeNamer type_name, size_t max_tensor_bytes)
-      : servable_(servable), type_name_(type_name), max_tensor_bytes_(max_tensor_bytes) {}
+      : InputCheck(servable, servable.signature().inputs, type_name, max_tensor_bytes) {}
+  // `inputs`: those of the servable, in order, under the names that requests use; outlives this.
+  InputCheck(const serving::Servable& servable, const std::vector<engine::ValueInfo>& inputs,
+             TypeNamer type_name, size_t max_tensor_bytes)
+      : servable_(servable),
+        inputs_(inputs),
+        type_name_(type_name),
+        max_tensor_bytes_(max_tensor_bytes) {}
 
   // For a request whose names are not those of the signature: says which are unknown (with the
   // nearest right one), missing or sent twice, and lists the right ones. OK if they are the same.
-  absl::Status Names(absl::Span<const absl::string_view> sent) const;
+  // `optional`: inputs that need not be sent, by index; empty: none.
+  absl::Status Names(absl::Span<const absl::string_view> sent,
+                     const std::vector<bool>& optional = {}) const;
 
   // Type and shape of input `index`. Returns its number of elements and takes part in `rows()`.
   // `sent_type` is for the message.
@@ -67,6 +79,7 @@ class InputCheck {
                           absl::Span<const int64_t> shape, absl::string_view fault) const;
 
   const serving::Servable& servable_;
+  const std::vector<engine::ValueInfo>& inputs_;
   const TypeNamer type_name_;
   const size_t max_tensor_bytes_;
   int64_t rows_ = -1;

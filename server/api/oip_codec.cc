@@ -156,6 +156,27 @@ absl::Status NoSharedMemory(const Parameters& parameters, absl::string_view tens
                    "\": shared memory is not supported; send the data in the message"));
 }
 
+// The output's parameter "classification"; 0 if it has none.
+absl::StatusOr<int64_t> CountOfClasses(
+    const inference::ModelInferRequest::InferRequestedOutputTensor& output,
+    const serving::Servable& servable) {
+  const auto found = output.parameters().find("classification");
+  if (found == output.parameters().end()) return 0;
+  const inference::InferParameter& parameter = found->second;
+  int64_t count = -1;
+  if (parameter.parameter_choice_case() == inference::InferParameter::kInt64Param) {
+    count = parameter.int64_param();
+  } else if (parameter.parameter_choice_case() == inference::InferParameter::kUint64Param) {
+    constexpr auto kMost = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+    count = static_cast<int64_t>(std::min(parameter.uint64_param(), kMost));
+  }
+  if (count >= 0) return count;
+  return absl::InvalidArgumentError(
+      absl::StrCat(Describe(servable), ": output \"", output.name(),
+                   "\": parameter \"classification\" must be an int64_param, the number of classes "
+                   "that are wanted"));
+}
+
 }  // namespace
 
 DataType FromOipType(absl::string_view name) {
@@ -218,12 +239,12 @@ absl::StatusOr<DecodedInputs> DecodeInferInputs(const inference::ModelInferReque
   return out;
 }
 
-absl::StatusOr<std::vector<size_t>> InferOutputs(const inference::ModelInferRequest& request,
-                                                 const serving::Servable& servable) {
+absl::StatusOr<std::vector<WantedOutput>> InferOutputs(const inference::ModelInferRequest& request,
+                                                       const serving::Servable& servable) {
   const std::vector<engine::ValueInfo>& infos = servable.signature().outputs;
-  std::vector<size_t> wanted;
+  std::vector<WantedOutput> wanted;
   if (request.outputs().empty()) {
-    for (size_t i = 0; i < infos.size(); ++i) wanted.push_back(i);
+    for (size_t i = 0; i < infos.size(); ++i) wanted.push_back({i});
     return wanted;
   }
   for (const auto& output : request.outputs()) {
@@ -231,20 +252,22 @@ absl::StatusOr<std::vector<size_t>> InferOutputs(const inference::ModelInferRequ
                                     [&](const auto& info) { return info.name == output.name(); });
     if (found == infos.end()) return UnknownOutput(servable, output.name());
     RETURN_IF_ERROR(NoSharedMemory(output.parameters(), output.name(), servable));
-    if (output.parameters().contains("classification")) {
-      return absl::UnimplementedError(
-          absl::StrCat(Describe(servable), ": output \"", output.name(),
-                       "\": parameter \"classification\" is not supported; leave it out and take "
-                       "the classes from the scores"));
-    }
-    const size_t index = static_cast<size_t>(found - infos.begin());
-    if (std::find(wanted.begin(), wanted.end(), index) != wanted.end()) {
+    WantedOutput one{static_cast<size_t>(found - infos.begin())};
+    ASSIGN_OR_RETURN(one.classes, CountOfClasses(output, servable));
+    const auto is_same = [&](const WantedOutput& other) { return other.index == one.index; };
+    if (std::any_of(wanted.begin(), wanted.end(), is_same)) {
       return absl::InvalidArgumentError(
           absl::StrCat(Describe(servable), ": output \"", output.name(), "\" is asked for twice"));
     }
-    wanted.push_back(index);
+    wanted.push_back(one);
   }
   return wanted;
+}
+
+void AppendBytesElement(absl::string_view element, std::string& raw) {
+  const auto length = static_cast<uint32_t>(element.size());
+  raw.append(reinterpret_cast<const char*>(&length), sizeof(length));
+  raw.append(element.data(), element.size());
 }
 
 void AddInferOutput(const std::string& name, const TensorView& tensor,
@@ -258,11 +281,7 @@ void AddInferOutput(const std::string& name, const TensorView& tensor,
     raw.assign(static_cast<const char*>(tensor.data), tensor.bytes());
     return;
   }
-  for (const std::string& element : tensor.values<std::string>()) {
-    const auto length = static_cast<uint32_t>(element.size());
-    raw.append(reinterpret_cast<const char*>(&length), sizeof(length));
-    raw.append(element);
-  }
+  for (const std::string& element : tensor.values<std::string>()) AppendBytesElement(element, raw);
 }
 
 }  // namespace baton::api

@@ -29,11 +29,21 @@ absl::StatusOr<DecodedInputs> DecodeInferInputs(const inference::ModelInferReque
                                                 const serving::Servable& servable,
                                                 size_t max_tensor_bytes);
 
-// Which outputs `request` wants, as positions in the signature: all, or those it names, in its
-// order. kInvalidArgument for a name that is unknown or given twice; kUnimplemented for outputs
-// in shared memory or as classes.
-absl::StatusOr<std::vector<size_t>> InferOutputs(const inference::ModelInferRequest& request,
-                                                 const serving::Servable& servable);
+// One output of a reply.
+struct WantedOutput {
+  size_t index = 0;     // in the signature
+  int64_t classes = 0;  // as that many of its highest-valued classes; 0: as the tensor it is
+  friend bool operator==(const WantedOutput&, const WantedOutput&) = default;
+};
+
+// Which outputs `request` wants: all, or those it names, in its order. kInvalidArgument for a name
+// that is unknown or given twice, or a wrong parameter "classification"; kUnimplemented for outputs
+// in shared memory.
+absl::StatusOr<std::vector<WantedOutput>> InferOutputs(const inference::ModelInferRequest& request,
+                                                       const serving::Servable& servable);
+
+// Appends one BYTES element, its length and itself, to an output's raw contents.
+void AppendBytesElement(absl::string_view element, std::string& raw);
 
 // Adds `tensor` to the reply under `name`.
 void AddInferOutput(const std::string& name, const TensorView& tensor,

@@ -1,14 +1,14 @@
 #include "server/api/oip_service.h"
 
-#include <algorithm>
-#include <utility>
+#include <memory>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "engine/base/version.h"
 #include "server/api/oip_codec.h"
-#include "server/api/refused_stream.h"
+#include "server/api/oip_inference.h"
+#include "server/api/oip_model_config.h"
+#include "server/api/oip_statistics.h"
 #include "server/api/run.h"
 #include "server/api/unary_call.h"
 
@@ -16,58 +16,6 @@ namespace baton::api {
 namespace {
 
 using Service = inference::GRPCInferenceService::AsyncService;
-
-// A version is a number; anything else is taken for a label.
-serving::VersionChoice ChoiceOf(const std::string& version) {
-  serving::VersionChoice choice;
-  int64_t number = 0;
-  if (version.empty()) return choice;
-  if (absl::SimpleAtoi(version, &number)) {
-    choice.version = number;
-  } else {
-    choice.label = version;
-  }
-  return choice;
-}
-
-// The request's deadline and priority: the call's, narrowed by Triton's parameters `timeout`
-// (microseconds) and `priority`.
-struct Terms {
-  SteadyTime deadline;
-  int priority = 0;
-};
-
-absl::StatusOr<Terms> TermsOf(const inference::ModelInferRequest& request,
-                              const serving::Servable& servable, SteadyTime deadline) {
-  Terms terms{deadline};
-  const auto number = [&](const char* name) -> absl::StatusOr<int64_t> {
-    const auto found = request.parameters().find(name);
-    if (found == request.parameters().end()) return 0;
-    const inference::InferParameter& parameter = found->second;
-    constexpr int64_t kMost = int64_t{1} << 40;  // 12 days in microseconds
-    int64_t value = -1;
-    if (parameter.parameter_choice_case() == inference::InferParameter::kInt64Param) {
-      value = parameter.int64_param();
-    } else if (parameter.parameter_choice_case() == inference::InferParameter::kUint64Param) {
-      value = static_cast<int64_t>(
-          std::min<uint64_t>(parameter.uint64_param(), static_cast<uint64_t>(kMost) + 1));
-    }
-    if (value < 0 || value > kMost) {
-      return absl::InvalidArgumentError(absl::StrCat(Describe(servable), ": parameter \"", name,
-                                                     "\" must be an int64_param from 0 to ",
-                                                     kMost));
-    }
-    return value;
-  };
-  ASSIGN_OR_RETURN(const int64_t timeout_us, number("timeout"));
-  if (timeout_us > 0) {
-    terms.deadline = std::min(
-        terms.deadline, std::chrono::steady_clock::now() + std::chrono::microseconds(timeout_us));
-  }
-  ASSIGN_OR_RETURN(const int64_t priority, number("priority"));
-  terms.priority = static_cast<int>(std::min<int64_t>(priority, 1 << 30));
-  return terms;
-}
 
 absl::string_view IndexState(serving::VersionState state) {
   switch (state) {
@@ -103,8 +51,12 @@ void AddTensorMetadata(
 void OipService::Register(grpc::ServerBuilder& builder) { builder.RegisterService(&service_); }
 
 void OipService::Serve(CallLoop& loop, int busy_calls) {
-  ServeUnary<RunState>(loop, service_, &Service::RequestModelInfer, busy_calls,
-                       [this](auto& call) { ModelInfer(call); });
+  ServeUnary(loop, service_, &Service::RequestModelInfer, busy_calls, [this](auto& call) {
+    Infer(server_, call.request(), call.Terms(serving::Method::kModelInfer, max_tensor_bytes_),
+          call.response(), call.Finisher());
+  });
+  StreamCall::Post(std::make_shared<const StreamCall::Method>(
+      StreamCall::Method{loop, service_, server_, max_tensor_bytes_, streams_}));
   ServeUnary(loop, service_, &Service::RequestServerLive, 1, [](auto& call) {
     call.response().set_live(true);
     call.Finish(absl::OkStatus());
@@ -116,12 +68,19 @@ void OipService::Serve(CallLoop& loop, int busy_calls) {
   ServeUnary(loop, service_, &Service::RequestServerMetadata, 1, [](auto& call) {
     call.response().set_name("baton");
     call.response().set_version(kBatonVersion);
+    for (const char* extension : kOipExtensions) call.response().add_extensions(extension);
     call.Finish(absl::OkStatus());
   });
   ServeUnary(loop, service_, &Service::RequestModelReady, 1,
              [this](auto& call) { call.Finish(ModelReady(call.request(), call.response())); });
   ServeUnary(loop, service_, &Service::RequestModelMetadata, 1, [this](auto& call) {
     call.Finish(ModelMetadata(call.request(), call.arrived(), call.response()));
+  });
+  ServeUnary(loop, service_, &Service::RequestModelConfig, 1, [this](auto& call) {
+    call.Finish(ModelConfigResponse(server_.registry(), call.request(), call.response()));
+  });
+  ServeUnary(loop, service_, &Service::RequestModelStatistics, 1, [this](auto& call) {
+    call.Finish(ModelStatisticsResponse(server_.registry(), call.request(), call.response()));
   });
   ServeUnary(loop, service_, &Service::RequestRepositoryIndex, 1,
              [this](auto& call) { call.Finish(RepositoryIndex(call.request(), call.response())); });
@@ -137,13 +96,6 @@ void OipService::Serve(CallLoop& loop, int busy_calls) {
 }
 
 void OipService::ServeRefusals(CallLoop& loop) {
-  RefusedStream<inference::ModelStreamInferResponse, inference::ModelInferRequest>::Serve(
-      loop, service_, &Service::RequestModelStreamInfer,
-      "ModelStreamInfer is not supported; call ModelInfer for each request");
-  RefuseUnary(loop, service_, &Service::RequestModelConfig,
-              "ModelConfig is not supported; ModelMetadata gives inputs and outputs");
-  RefuseUnary(loop, service_, &Service::RequestModelStatistics,
-              "ModelStatistics is not supported; GET /metrics gives counts and times");
   static constexpr char kShared[] = "shared memory is not supported; send tensors in the message";
   RefuseUnary(loop, service_, &Service::RequestSystemSharedMemoryStatus, kShared);
   RefuseUnary(loop, service_, &Service::RequestSystemSharedMemoryRegister, kShared);
@@ -154,38 +106,6 @@ void OipService::ServeRefusals(CallLoop& loop) {
   RefuseUnary(loop, service_, &Service::RequestTraceSetting, "tracing is not supported");
   RefuseUnary(loop, service_, &Service::RequestLogSettings,
               "log settings cannot be changed by request");
-}
-
-template <typename Call>
-void OipService::ModelInfer(Call& call) {
-  constexpr serving::Method kMethod = serving::Method::kModelInfer;
-  const inference::ModelInferRequest& request = call.request();
-  auto servable =
-      server_.registry().Acquire(request.model_name(), ChoiceOf(request.model_version()));
-  if (!servable.ok()) {
-    RecordUnserved(server_, request.model_name(), kMethod, servable.status());
-    return call.Finish(servable.status());
-  }
-  RunState& state = call.state();
-  state.servable = *std::move(servable);
-  auto terms = TermsOf(request, *state.servable, DeadlineOf(call.context()));
-  if (!terms.ok()) return Answer(call, kMethod, terms.status());
-  auto outputs = InferOutputs(request, *state.servable);
-  if (!outputs.ok()) return Answer(call, kMethod, outputs.status());
-  state.outputs = *std::move(outputs);
-  auto inputs = DecodeInferInputs(request, *state.servable, max_tensor_bytes_);
-  if (!inputs.ok()) return Answer(call, kMethod, inputs.status());
-  Run(call, kMethod, *std::move(inputs), terms->deadline, terms->priority,
-      [](Call& answered, absl::Span<const TensorView> results) {
-        const serving::Servable& by = *answered.state().servable;
-        inference::ModelInferResponse& response = answered.response();
-        response.set_model_name(by.model());
-        response.set_model_version(absl::StrCat(by.version()));
-        response.set_id(answered.request().id());
-        for (const size_t index : answered.state().outputs) {
-          AddInferOutput(by.signature().outputs[index].name, results[index], response);
-        }
-      });
 }
 
 absl::Status OipService::ModelMetadata(const inference::ModelMetadataRequest& request,

@@ -7,9 +7,15 @@
 #include "proto/grpc_service.grpc.pb.h"
 #include "server/api/admin.h"
 #include "server/api/call_loop.h"
+#include "server/api/oip_stream.h"
 #include "server/serving/model_server.h"
 
 namespace baton::api {
+
+// The extensions of the protocol that ServerMetadata names.
+inline constexpr const char* kOipExtensions[] = {"classification", "schedule_policy",
+                                                 "model_configuration", "model_repository",
+                                                 "statistics"};
 
 class OipService {
  public:
@@ -19,10 +25,10 @@ class OipService {
   void Register(grpc::ServerBuilder& builder);
   // As TfsService::Serve.
   void Serve(CallLoop& loop, int busy_calls);
+  // Ends all streams, now and later, once what has arrived on them is answered.
+  void Close() { streams_.Close(); }
 
  private:
-  template <typename Call>
-  void ModelInfer(Call& call);
   absl::Status ModelMetadata(const inference::ModelMetadataRequest& request, SteadyTime arrived,
                              inference::ModelMetadataResponse& response);
   absl::Status ModelReady(const inference::ModelReadyRequest& request,
@@ -35,6 +41,7 @@ class OipService {
   Admin& admin_;
   const size_t max_tensor_bytes_;
   inference::GRPCInferenceService::AsyncService service_;
+  StreamSet streams_;
 };
 
 }  // namespace baton::api

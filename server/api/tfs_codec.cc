@@ -8,6 +8,8 @@
 #include "engine/base/check.h"
 #include "engine/base/status.h"
 #include "server/api/element_copy.h"
+#include "server/api/row_values.h"
+#include "server/api/tfs_signature.h"
 
 namespace baton::api {
 namespace {
@@ -123,6 +125,45 @@ absl::Status FromTypedField(Input& input) {
   return input.check.Fault(input.index, "the type cannot be sent");
 }
 
+// Input `index`, from `proto` to its place in `out`.
+absl::Status DecodeTensor(const tensorflow::TensorProto& proto, size_t index, InputCheck& check,
+                          DecodedInputs& out) {
+  if (proto.tensor_shape().unknown_rank()) {
+    return check.Fault(index, "its shape is sent as unknown_rank; a request needs the shape");
+  }
+  Input input{proto, index, check, {}, out};
+  for (const auto& dim : proto.tensor_shape().dim()) input.view.shape.push_back(dim.size());
+  input.view.type = FromTfType(proto.dtype());
+  RETURN_IF_ERROR(
+      check.Input(index, input.view.type, SentTypeName(proto.dtype()), input.view.shape).status());
+  RETURN_IF_ERROR(proto.tensor_content().empty() ? FromTypedField(input) : FromContent(input));
+  out.views[index] = std::move(input.view);
+  return absl::OkStatus();
+}
+
+// Input `index`, which was not sent, as its default says, with as many rows as the others.
+absl::Status FillIn(const engine::ValueInfo& info, const repository::DefaultValues& missing,
+                    size_t index, InputCheck& check, DecodedInputs& out) {
+  Shape shape;
+  for (const engine::Dim& dim : info.dims) shape.push_back(dim.value);
+  const bool by_row = !shape.empty() && shape[0] == -1;
+  if (by_row) shape[0] = check.rows();
+  if (!info.has_rank || std::count(shape.begin(), shape.end(), -1) > 0) {
+    return check.Fault(index, "it was not sent, and its default has no shape to go by; send it");
+  }
+  ASSIGN_OR_RETURN(const int64_t elements,
+                   check.Input(index, info.type, TfTypeName(info.type), shape));
+  const int64_t rows = by_row ? shape[0] : 1;
+  Tensor tensor(info.type, std::move(shape));
+  for (int64_t row = 0; row < rows; ++row) {
+    const absl::Status put = PutDefault(missing, tensor, row * (elements / rows), elements / rows);
+    if (!put.ok()) return check.Fault(index, put.message());
+  }
+  out.views[index] = tensor.view();
+  out.copies.push_back(std::move(tensor));
+  return absl::OkStatus();
+}
+
 // Appends the elements of `tensor`, which are of type T.
 template <typename T, typename Field>
 void AppendValues(const TensorView& tensor, Field& field) {
@@ -156,55 +197,70 @@ std::string TfTypeName(DataType type) { return SentTypeName(ToTfType(type)); }
 
 absl::StatusOr<DecodedInputs> DecodePredictInputs(
     const tensorflow::serving::PredictRequest& request, const serving::Servable& servable,
-    size_t max_tensor_bytes) {
-  const std::vector<engine::ValueInfo>& infos = servable.signature().inputs;
-  InputCheck check(servable, &TfTypeName, max_tensor_bytes);
-  DecodedInputs out;
-  out.views.reserve(infos.size());
+    size_t max_tensor_bytes, const repository::Signature* signature) {
+  const std::vector<engine::ValueInfo>& own = servable.signature().inputs;
+  std::vector<engine::ValueInfo> renamed;
+  if (signature != nullptr) renamed = RequestInputs(*signature, servable);
+  const std::vector<engine::ValueInfo>& infos = signature != nullptr ? renamed : own;
+  InputCheck check(servable, infos, &TfTypeName, max_tensor_bytes);
   const auto names_fault = [&] {
     std::vector<absl::string_view> sent;
     for (const auto& [name, tensor] : request.inputs()) sent.push_back(name);
     std::sort(sent.begin(), sent.end());
-    return check.Names(sent);
+    std::vector<bool> optional;
+    for (const auto& info : own) optional.push_back(DefaultOf(signature, info.name) != nullptr);
+    return check.Names(sent, optional);
   };
-  if (request.inputs().size() != infos.size()) return names_fault();
+  if (signature == nullptr && request.inputs().size() != infos.size()) return names_fault();
+  DecodedInputs out;
+  out.views.resize(infos.size());
+  std::vector<size_t> left_out;
   for (size_t i = 0; i < infos.size(); ++i) {
     const auto found = request.inputs().find(infos[i].name);
-    if (found == request.inputs().end()) return names_fault();
-    const tensorflow::TensorProto& proto = found->second;
-    if (proto.tensor_shape().unknown_rank()) {
-      return check.Fault(i, "its shape is sent as unknown_rank; a request needs the shape");
+    if (found != request.inputs().end()) {
+      RETURN_IF_ERROR(DecodeTensor(found->second, i, check, out));
+    } else if (DefaultOf(signature, own[i].name) != nullptr) {
+      left_out.push_back(i);
+    } else {
+      return names_fault();
     }
-    Input input{proto, i, check, {}, out};
-    for (const auto& dim : proto.tensor_shape().dim()) input.view.shape.push_back(dim.size());
-    input.view.type = FromTfType(proto.dtype());
-    RETURN_IF_ERROR(
-        check.Input(i, input.view.type, SentTypeName(proto.dtype()), input.view.shape).status());
-    RETURN_IF_ERROR(proto.tensor_content().empty() ? FromTypedField(input) : FromContent(input));
-    out.views.push_back(std::move(input.view));
+  }
+  if (request.inputs().size() + left_out.size() != infos.size()) return names_fault();
+  for (const size_t i : left_out) {
+    RETURN_IF_ERROR(FillIn(infos[i], *DefaultOf(signature, own[i].name), i, check, out));
   }
   out.rows = check.rows();
   return out;
 }
 
-absl::StatusOr<std::vector<size_t>> PredictOutputs(
-    const tensorflow::serving::PredictRequest& request, const serving::Servable& servable) {
-  const std::vector<engine::ValueInfo>& infos = servable.signature().outputs;
-  std::vector<size_t> wanted;
-  if (request.output_filter().empty()) {
-    for (size_t i = 0; i < infos.size(); ++i) wanted.push_back(i);
-    return wanted;
+absl::StatusOr<std::vector<ReplyOutput>> PredictOutputs(
+    const tensorflow::serving::PredictRequest& request, const serving::Servable& servable,
+    const repository::Signature* signature) {
+  std::vector<ReplyOutput> known;
+  if (signature != nullptr && !signature->outputs.empty()) {
+    for (const auto& [tensor, name] : signature->outputs) {
+      known.push_back({OutputIndex(servable, tensor), name});
+    }
+  } else {
+    for (const engine::ValueInfo& info : servable.signature().outputs) {
+      known.push_back({known.size(), info.name});
+    }
   }
+  if (request.output_filter().empty()) return known;
+  std::vector<ReplyOutput> wanted;
   for (const std::string& name : request.output_filter()) {
-    const auto found = std::find_if(infos.begin(), infos.end(),
-                                    [&](const auto& info) { return info.name == name; });
-    if (found == infos.end()) return UnknownOutput(servable, name);
-    const size_t index = static_cast<size_t>(found - infos.begin());
-    if (std::find(wanted.begin(), wanted.end(), index) != wanted.end()) {
+    const auto has_name = [&](const ReplyOutput& output) { return output.name == name; };
+    const auto found = std::find_if(known.begin(), known.end(), has_name);
+    if (found == known.end()) {
+      return signature == nullptr
+                 ? UnknownOutput(servable, name)
+                 : UnknownOutput(servable, name, ReplyOutputs(*signature, servable));
+    }
+    if (std::any_of(wanted.begin(), wanted.end(), has_name)) {
       return absl::InvalidArgumentError(
           absl::StrCat(Describe(servable), ": output \"", name, "\" is twice in output_filter"));
     }
-    wanted.push_back(index);
+    wanted.push_back(*found);
   }
   return wanted;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -12,6 +13,7 @@
 #include "proto/tensorflow/core/protobuf/meta_graph.pb.h"
 #include "proto/tensorflow_serving/apis/predict.pb.h"
 #include "server/api/input_check.h"
+#include "server/repository/signatures.h"
 #include "server/serving/servable.h"
 
 namespace baton::api {
@@ -24,17 +26,25 @@ tensorflow::DataType ToTfType(DataType type);
 // "DT_FLOAT".
 std::string TfTypeName(DataType type);
 
-// The inputs of `request`, checked against `servable`. The views borrow from `request` where its
-// bytes can be used as they are. A *_val field that is shorter than its shape is filled up with
-// its last value. kInvalidArgument as InputCheck says.
+// The inputs of `request`, checked against `servable`, under the names that `signature` gives them;
+// null: their own. Those that are not sent take their default, where they have one. The views
+// borrow from `request` where its bytes can be used as they are. A *_val field that is shorter than
+// its shape is filled up with its last value. kInvalidArgument as InputCheck says.
 absl::StatusOr<DecodedInputs> DecodePredictInputs(
     const tensorflow::serving::PredictRequest& request, const serving::Servable& servable,
-    size_t max_tensor_bytes);
+    size_t max_tensor_bytes, const repository::Signature* signature = nullptr);
 
-// Which outputs `request` wants, as positions in the signature: all, or those of output_filter.
-// kInvalidArgument for a name that is unknown or given twice.
-absl::StatusOr<std::vector<size_t>> PredictOutputs(
-    const tensorflow::serving::PredictRequest& request, const serving::Servable& servable);
+// One output of a reply.
+struct ReplyOutput {
+  size_t index = 0;  // in the model's signature
+  std::string name;
+};
+
+// Which outputs `request` wants: all of `signature`, or those of output_filter. kInvalidArgument
+// for a name that is unknown or given twice.
+absl::StatusOr<std::vector<ReplyOutput>> PredictOutputs(
+    const tensorflow::serving::PredictRequest& request, const serving::Servable& servable,
+    const repository::Signature* signature = nullptr);
 
 // Sets type, shape and the *_val field of the type, as TensorFlow Serving does by default.
 void EncodeTfTensor(const TensorView& tensor, tensorflow::TensorProto& proto);

@@ -7,7 +7,8 @@
 #include "engine/base/status.h"
 #include "server/api/model_status.h"
 #include "server/api/run.h"
-#include "server/api/tfs_codec.h"
+#include "server/api/tfs_inference.h"
+#include "server/api/tfs_signature.h"
 #include "server/api/unary_call.h"
 
 namespace baton::api {
@@ -15,24 +16,7 @@ namespace {
 
 using tensorflow::serving::ModelSpec;
 
-constexpr char kSignature[] = "serving_default";
-constexpr char kPredictMethod[] = "tensorflow/serving/predict";
 constexpr char kSignatureField[] = "signature_def";
-
-absl::Status CheckSpec(const ModelSpec& spec, const serving::Servable& servable) {
-  const std::string& signature = spec.signature_name();
-  if (signature.empty() || signature == kSignature) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(Describe(servable), ": no signature named \"",
-                                                 absl::CHexEscape(signature.substr(0, 100)),
-                                                 "\"; it has \"", kSignature, "\""));
-}
-
-// The version that answers.
-void Resolve(const serving::Servable& servable, ModelSpec& spec) {
-  spec.set_name(servable.model());
-  spec.mutable_version()->set_value(servable.version());
-  spec.set_signature_name(kSignature);
-}
 
 }  // namespace
 
@@ -44,19 +28,21 @@ void TfsService::Register(grpc::ServerBuilder& builder) {
 void TfsService::Serve(CallLoop& loop, int busy_calls) {
   using Prediction = tensorflow::serving::PredictionService::AsyncService;
   using Model = tensorflow::serving::ModelService::AsyncService;
-  ServeUnary<RunState>(loop, prediction_, &Prediction::RequestPredict, busy_calls,
-                       [this](auto& call) { Predict(call); });
+  const auto serve = [&](auto method, serving::Method counted, int posted, auto run) {
+    ServeUnary(loop, prediction_, method, posted, [this, counted, run](auto& call) {
+      run(server_, call.request(), call.Terms(counted, max_tensor_bytes_), call.response(),
+          call.Finisher());
+    });
+  };
+  serve(&Prediction::RequestPredict, serving::Method::kPredict, busy_calls, &Predict);
+  serve(&Prediction::RequestClassify, serving::Method::kClassify, busy_calls, &Classify);
+  serve(&Prediction::RequestRegress, serving::Method::kRegress, busy_calls, &Regress);
+  serve(&Prediction::RequestMultiInference, serving::Method::kMultiInference, 1, &MultiInference);
   ServeUnary(loop, prediction_, &Prediction::RequestGetModelMetadata, 1, [this](auto& call) {
     call.Finish(GetModelMetadata(call.request(), call.arrived(), call.response()));
   });
   ServeUnary(loop, model_, &Model::RequestGetModelStatus, 1,
              [this](auto& call) { call.Finish(GetModelStatus(call.request(), call.response())); });
-  RefuseUnary(loop, prediction_, &Prediction::RequestClassify,
-              "Classify is not supported; call Predict with the model's input tensors");
-  RefuseUnary(loop, prediction_, &Prediction::RequestRegress,
-              "Regress is not supported; call Predict with the model's input tensors");
-  RefuseUnary(loop, prediction_, &Prediction::RequestMultiInference,
-              "MultiInference is not supported; call Predict with the model's input tensors");
   ServeUnary(loop, model_, &Model::RequestHandleReloadConfigRequest, 1, [this](auto& call) {
     admin_.ReloadConfig(
         call.request(), call.context().peer(), [this, &call](const absl::Status& status) {
@@ -64,36 +50,6 @@ void TfsService::Serve(CallLoop& loop, int busy_calls) {
           call.Finish(status);
         });
   });
-}
-
-template <typename Call>
-void TfsService::Predict(Call& call) {
-  constexpr serving::Method kMethod = serving::Method::kPredict;
-  const ModelSpec& spec = call.request().model_spec();
-  auto servable = server_.registry().Acquire(spec.name(), ChoiceOf(spec));
-  if (!servable.ok()) {
-    RecordUnserved(server_, spec.name(), kMethod, servable.status());
-    return call.Finish(servable.status());
-  }
-  RunState& state = call.state();
-  state.servable = *std::move(servable);
-  if (const absl::Status status = CheckSpec(spec, *state.servable); !status.ok()) {
-    return Answer(call, kMethod, status);
-  }
-  auto outputs = PredictOutputs(call.request(), *state.servable);
-  if (!outputs.ok()) return Answer(call, kMethod, outputs.status());
-  state.outputs = *std::move(outputs);
-  auto inputs = DecodePredictInputs(call.request(), *state.servable, max_tensor_bytes_);
-  if (!inputs.ok()) return Answer(call, kMethod, inputs.status());
-  Run(call, kMethod, *std::move(inputs), DeadlineOf(call.context()), /*priority=*/0,
-      [](Call& answered, absl::Span<const TensorView> results) {
-        const serving::Servable& by = *answered.state().servable;
-        Resolve(by, *answered.response().mutable_model_spec());
-        auto& map = *answered.response().mutable_outputs();
-        for (const size_t index : answered.state().outputs) {
-          EncodeTfTensor(results[index], map[by.signature().outputs[index].name]);
-        }
-      });
 }
 
 absl::Status TfsService::GetModelMetadata(
@@ -122,18 +78,8 @@ absl::Status TfsService::GetModelMetadata(
         Describe(servable), ": no metadata_field named \"", absl::CHexEscape(field.substr(0, 100)),
         "\"; there is \"", kSignatureField, "\"")));
   }
-  tensorflow::serving::SignatureDefMap map;
-  tensorflow::SignatureDef& signature = (*map.mutable_signature_def())[kSignature];
-  signature.set_method_name(kPredictMethod);
-  for (const engine::ValueInfo& info : servable.signature().inputs) {
-    (*signature.mutable_inputs())[info.name] = ToTensorInfo(info);
-  }
-  for (const engine::ValueInfo& info : servable.signature().outputs) {
-    (*signature.mutable_outputs())[info.name] = ToTensorInfo(info);
-  }
-  Resolve(servable, *response.mutable_model_spec());
-  response.mutable_model_spec()->clear_signature_name();
-  (*response.mutable_metadata())[kSignatureField].PackFrom(map);
+  SetModelSpec(servable, "", *response.mutable_model_spec());
+  (*response.mutable_metadata())[kSignatureField].PackFrom(DescribeSignatures(servable));
   return record(absl::OkStatus());
 }
 

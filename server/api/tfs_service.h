@@ -23,8 +23,6 @@ class TfsService {
   void Serve(CallLoop& loop, int busy_calls);
 
  private:
-  template <typename Call>
-  void Predict(Call& call);
   absl::Status GetModelMetadata(const tensorflow::serving::GetModelMetadataRequest& request,
                                 SteadyTime arrived,
                                 tensorflow::serving::GetModelMetadataResponse& response);

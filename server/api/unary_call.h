@@ -1,7 +1,7 @@
 // UnaryCall: one unary RPC on a CallLoop, from being posted to its last event. It owns itself. One
 // template serves every unary method of every service:
 //
-//   ServeUnary<State>(loop, service, &Service::RequestPredict, posted, [](auto& call) { … });
+//   ServeUnary(loop, service, &Service::RequestPredict, posted, [](auto& call) { … });
 //
 // The handler runs on the loop's thread and answers with Finish, there or later on any thread.
 #pragma once
@@ -13,12 +13,13 @@
 #include <functional>
 #include <memory>
 #include <utility>
-#include <variant>
 
 #include "absl/status/status.h"
 #include "engine/base/clock.h"
 #include "server/api/call_loop.h"
 #include "server/api/grpc_status.h"
+#include "server/api/reply_metadata.h"
+#include "server/api/run.h"
 
 namespace baton::api {
 
@@ -30,7 +31,7 @@ inline SteadyTime DeadlineOf(const grpc::ServerContext& context) {
   return std::chrono::steady_clock::now() + std::chrono::duration_cast<Duration>(left);
 }
 
-template <typename RequestT, typename ResponseT, typename State>
+template <typename RequestT, typename ResponseT>
 class UnaryCall {
  public:
   using Request = RequestT;
@@ -53,18 +54,26 @@ class UnaryCall {
   const Request& request() const { return request_; }
   Response& response() { return response_; }
   const grpc::ServerContext& context() const { return context_; }
-  CallLoop& loop() const { return method_->loop; }
-  State& state() { return state_; }
   SteadyTime arrived() const { return arrived_; }
-  // Becomes true if the client hangs up or its deadline passes before the answer.
-  const std::shared_ptr<std::atomic<bool>>& cancelled() const { return cancelled_; }
+
+  // For a call for compute. REQUIRES: runs on the call's loop.
+  CallTerms Terms(serving::Method method, size_t max_tensor_bytes) const {
+    return {method,         arrived_,   DeadlineOf(context_),
+            /*priority=*/0, cancelled_, method_->loop.executor(), max_tensor_bytes};
+  }
+  // Finish, for those who take a Done.
+  Done Finisher() {
+    return [this](const absl::Status& status) { Finish(status); };
+  }
 
   // Answers with `response()`, or with the error alone. Exactly once; the call may be gone when
   // this returns.
   void Finish(const absl::Status& status) {
     if (status.ok()) {
+      ChooseCompression(context_);
       writer_.Finish(response_, grpc::Status::OK, &finished_tag_);
     } else {
+      AddRetryPushback(context_, status);
       writer_.FinishWithError(ToGrpcStatus(status), &finished_tag_);
     }
   }
@@ -104,8 +113,8 @@ class UnaryCall {
   Request request_;
   Response response_;
   Writer writer_;
-  State state_;
   SteadyTime arrived_;
+  // Becomes true if the client hangs up or its deadline passes before the answer.
   const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
   int events_left_ = 2;
   MemberTag<UnaryCall> arrived_tag_;
@@ -114,14 +123,13 @@ class UnaryCall {
 };
 
 // Posts `posted` calls of `method` on `loop`; each one that arrives posts the next.
-template <typename State = std::monostate, typename Service, typename Base, typename Request,
-          typename Response, typename Handler>
+template <typename Service, typename Base, typename Request, typename Response, typename Handler>
 void ServeUnary(CallLoop& loop, Service& service,
                 void (Base::*method)(grpc::ServerContext*, Request*,
                                      grpc::ServerAsyncResponseWriter<Response>*,
                                      grpc::CompletionQueue*, grpc::ServerCompletionQueue*, void*),
                 int posted, Handler handler) {
-  using Call = UnaryCall<Request, Response, State>;
+  using Call = UnaryCall<Request, Response>;
   auto shared = std::make_shared<const typename Call::Method>(typename Call::Method{
       loop,
       [&loop, &service, method](grpc::ServerContext* context, Request* request,

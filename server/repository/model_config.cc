@@ -41,6 +41,7 @@ constexpr absl::string_view kHonoured[] = {
     "output.name",
     "output.data_type",
     "output.dims",
+    "output.label_filename",
     "parameters",
     "instance_group.count",
     "dynamic_batching.preferred_batch_size",
@@ -57,6 +58,7 @@ constexpr absl::string_view kPrecisions[] = {"f32", "bf16", "int8", "auto"};
 constexpr char kPrecisionKey[] = "precision";
 constexpr char kSwapKey[] = "swap";
 constexpr absl::string_view kSwaps[] = {"load_first", "unload_first"};
+constexpr char kSignaturesKey[] = "signatures";
 constexpr char kLabelPrefix[] = "label.";
 constexpr int kMaxPriorityLevels = 1000;
 
@@ -135,9 +137,10 @@ std::vector<std::string> Warnings(const inference::ModelConfig& message, const s
       });
   if (on_cpu) fields.erase("instance_group.kind");
   for (const auto& [key, value] : message.parameters()) {
-    if (key == kPrecisionKey || key == kSwapKey || absl::StartsWith(key, kLabelPrefix) ||
-        absl::StartsWith(key, kRolloutPrefix))
+    if (key == kPrecisionKey || key == kSignaturesKey || key == kSwapKey ||
+        absl::StartsWith(key, kLabelPrefix) || absl::StartsWith(key, kRolloutPrefix)) {
       continue;
+    }
     fields.insert(absl::StrCat("parameters[", key, "]"));
   }
   std::vector<std::string> warnings;
@@ -272,6 +275,12 @@ absl::Status ReadParameter(const std::string& key, const std::string& value, Mod
   } else if (absl::StartsWith(key, kRolloutPrefix)) {
     RETURN_IF_ERROR(
         SetRolloutOption(absl::StripPrefix(key, kRolloutPrefix), value, config.rollout));
+  } else if (key == kSignaturesKey) {
+    absl::StatusOr<Signatures> signatures = ParseSignatures(value);
+    if (!signatures.ok()) {
+      return Annotate(signatures.status(), absl::StrCat("parameters[", key, "]"));
+    }
+    config.signatures = *std::move(signatures);
   } else if (absl::StartsWith(key, kLabelPrefix)) {
     const std::string label = key.substr(sizeof kLabelPrefix - 1);
     int64_t version = 0;
@@ -313,6 +322,11 @@ absl::StatusOr<ModelConfig> Convert(const inference::ModelConfig& message,
   }
   ASSIGN_OR_RETURN(config.inputs, ConvertTensors(message.input(), "input"));
   ASSIGN_OR_RETURN(config.outputs, ConvertTensors(message.output(), "output"));
+  for (const inference::ModelOutput& output : message.output()) {
+    if (!output.label_filename().empty()) {
+      config.label_files[output.name()] = output.label_filename();
+    }
+  }
   if (message.has_version_policy()) {
     config.version_policy = ConvertPolicy(message.version_policy());
     RETURN_IF_ERROR(config.version_policy->Validate());
@@ -397,6 +411,8 @@ absl::Status CheckAll(const ModelConfig& config, const std::vector<TensorSpec>& 
   }
   RETURN_IF_ERROR(CheckTensors(config.inputs, model_inputs, "input", config.max_batch_size));
   RETURN_IF_ERROR(CheckTensors(config.outputs, model_outputs, "output", config.max_batch_size));
+  RETURN_IF_ERROR(Annotate(CheckSignatures(config.signatures, model_inputs, model_outputs),
+                           absl::StrCat("parameters[", kSignaturesKey, "]")));
   if (config.inputs.empty()) return absl::OkStatus();
   for (const TensorSpec& input : model_inputs) {
     if (Find(config.inputs, input.name) != nullptr) continue;
@@ -458,13 +474,34 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, const std::
   return ConvertAll(message, path, model_name);
 }
 
+absl::Status ReadLabelFiles(const std::string& model_path, ModelConfig& config) {
+  for (const auto& [output, file] : config.label_files) {
+    absl::StatusOr<std::vector<std::string>> labels = ReadLabels(model_path, file);
+    if (!labels.ok()) {
+      return Annotate(labels.status(), absl::StrCat("label_filename of output \"", output, "\""));
+    }
+    config.class_labels[output] = *std::move(labels);
+  }
+  for (auto& [name, signature] : config.signatures) {
+    if (signature.labels_file.empty()) continue;
+    absl::StatusOr<std::vector<std::string>> labels = ReadLabels(model_path, signature.labels_file);
+    if (!labels.ok()) {
+      return Annotate(labels.status(), absl::StrCat("labels_file of signature \"", name, "\""));
+    }
+    signature.labels = *std::move(labels);
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& model_path,
                                             absl::string_view model_name) {
   const std::string path = absl::StrCat(model_path, "/", kConfigFile);
   const absl::StatusOr<std::string> text = ReadFile(path);
   if (absl::IsNotFound(text.status())) return ModelConfig{};
   RETURN_IF_ERROR(text.status());
-  return ParseModelConfig(*text, path, model_name);
+  absl::StatusOr<ModelConfig> config = ParseModelConfig(*text, path, model_name);
+  if (config.ok()) RETURN_IF_ERROR(Annotate(ReadLabelFiles(model_path, *config), path));
+  return config;
 }
 
 absl::Status CheckAgainstSignature(const ModelConfig& config,

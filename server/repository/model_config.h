@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "engine/tensor.h"
 #include "server/repository/rollout_options.h"
+#include "server/repository/signatures.h"
 #include "server/repository/version_policy.h"
 
 namespace baton::repository {
@@ -44,11 +45,16 @@ struct ModelConfig {
   std::optional<VersionPolicy> version_policy;
   DynamicBatching dynamic_batching;
   int instance_count = 0;  // executions at once; 0: as many as there are workers
+  // Labels of an output's classes, in their order, and the files that they come from
+  // (label_filename); both by output.
+  std::map<std::string, std::string> label_files;
+  std::map<std::string, std::vector<std::string>> class_labels;
   // From `parameters`, Baton's own options:
   std::optional<std::string> precision;           // "f32", "bf16", "int8" or "auto"
   bool unload_first = false;                      // "swap": "unload_first", or "load_first"
   RolloutOptions rollout;                         // "rollout.…"
   std::map<std::string, int64_t> labels;          // "label.NAME": the version NAME stands for
+  Signatures signatures;                          // "signatures", see signatures.h
   std::map<std::string, std::string> parameters;  // all
   std::string message;  // the whole inference.ModelConfig in wire format, for who asks
   // Equal for two configs exactly if a version that was loaded with one need not be loaded again
@@ -69,11 +75,17 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, const std::
 absl::StatusOr<ModelConfig> ParseModelConfigJson(absl::string_view json, const std::string& path,
                                                  absl::string_view model_name);
 
-// Reads `model_path`/config.pbtxt; a default ModelConfig where there is none.
+// Reads the files of labels that `config` names, which are below `model_path`, into it.
+// kInvalidArgument for a path that leaves that directory; errors of ReadFile.
+absl::Status ReadLabelFiles(const std::string& model_path, ModelConfig& config);
+
+// Reads `model_path`/config.pbtxt and its files of labels; a default ModelConfig where there is no
+// config.pbtxt.
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& model_path,
                                             absl::string_view model_name);
 
-// OK if what the config says about inputs, outputs and max_batch_size fits the model's signature.
+// OK if what the config says about inputs, outputs, max_batch_size and TensorFlow Serving's
+// signatures fits the model's signature.
 // If it lists inputs it lists all of them; outputs may be left out. Else kInvalidArgument: names
 // the tensor, what the config says and what the model has.
 absl::Status CheckAgainstSignature(const ModelConfig& config,

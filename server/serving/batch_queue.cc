@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/serving/retry_after.h"
 
 namespace baton::serving {
 namespace {
@@ -49,6 +50,13 @@ double BatchQueue::QueueSeconds(int64_t rows) const {
          static_cast<double>(limits_.best_rows);
 }
 
+absl::Status BatchQueue::Full(const std::string& why) const {
+  // By then half of what waits is done: room for all who were refused meanwhile, not for one.
+  return WithRetryAfter(
+      absl::ResourceExhaustedError(absl::StrCat(name_, ": the queue is full: ", why)),
+      QueueSeconds(rows_) / 2);
+}
+
 absl::StatusOr<bool> BatchQueue::Submit(Task& task, const ShapeKey& key) {
   const SteadyTime now = clock_.Now();
   if (task.deadline == kNoDeadline && limits_.default_timeout > Duration(0)) {
@@ -61,14 +69,12 @@ absl::StatusOr<bool> BatchQueue::Submit(Task& task, const ShapeKey& key) {
   if (closed_) return absl::UnavailableError(absl::StrCat(name_, " is closed"));
   if (absl::Status obsolete = Obsolete(task, now, tasks_ > 0); !obsolete.ok()) return obsolete;
   if (tasks_ >= limits_.max_tasks) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(name_, ": the queue is full: ", tasks_, " requests wait (max_queue_size)"));
+    return Full(absl::StrCat(tasks_, " requests wait (max_queue_size)"));
   }
   if (const double work = QueueSeconds(rows_ + task.rows);
       tasks_ > 0 && work > limits_.max_seconds) {
-    return absl::ResourceExhaustedError(absl::StrCat(name_, ": the queue is full: about ", work,
-                                                     " s of work wait, at most ",
-                                                     limits_.max_seconds, " s are allowed"));
+    return Full(absl::StrCat("about ", work, " s of work wait, at most ", limits_.max_seconds,
+                             " s are allowed"));
   }
   const bool known = groups_.contains(key);
   Group& group = FindOrAdd(key);

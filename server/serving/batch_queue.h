@@ -69,8 +69,8 @@ class BatchQueue {
 
   // Queues `task` without blocking; it is moved from only if the result is OK. True: nobody has
   // asked for this shape before, the caller sees to it that SetPlans or Reject is called.
-  // kResourceExhausted if full, kUnavailable after Close, kDeadlineExceeded if its deadline cannot
-  // be met, the error of Reject for a shape that was rejected.
+  // kResourceExhausted if full (with RetryAfter), kUnavailable after Close, kDeadlineExceeded if
+  // its deadline cannot be met, the error of Reject for a shape that was rejected.
   absl::StatusOr<bool> Submit(Task& task, const ShapeKey& key) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Takes the next batch: of the group whose first task is the most urgent (priority, then age),
@@ -113,6 +113,8 @@ class BatchQueue {
   // on an estimate, so that an estimate that is wrong gets corrected by running.
   absl::Status Obsolete(const Task& task, SteadyTime now, bool others_wait) const;
   double QueueSeconds(int64_t rows) const;
+  // The status for a queue that is full.
+  absl::Status Full(const std::string& why) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   PendingTask PopFront(Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DropObsolete(Group& group, SteadyTime now, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // When the group may run: kNoDeadline if it has nothing to run.

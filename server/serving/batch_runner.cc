@@ -39,8 +39,12 @@ void CopyValues(const TensorView& from, void* to, size_t at) {
 class Runner {
  public:
   Runner(Batch& batch, bool parallel, Executor& executor, const Clock& clock,
-         absl::FunctionRef<void(const PhaseTimes&)> record)
-      : batch_(batch), parallel_(parallel), executor_(executor), clock_(clock), record_(record) {}
+         BatchRecorder& recorder)
+      : batch_(batch),
+        parallel_(parallel),
+        executor_(executor),
+        clock_(clock),
+        recorder_(recorder) {}
 
   BatchRun Run() {
     BatchRun run;
@@ -50,6 +54,8 @@ class Runner {
       RunAlone();
       return run;
     }
+    if (run.status.ok()) recorder_.RecordExecution(batch_.rows, run);
+    const SteadyTime computed = clock_.Now();
     int64_t row = 0;
     for (PendingTask& pending : batch_.tasks) {
       const PhaseTimes times{Seconds(batch_.taken - pending.submitted), run.assemble_seconds,
@@ -61,9 +67,10 @@ class Runner {
         }
       }
       row += pending.task.rows;
-      record_(times);
+      recorder_.RecordTask(run.status, times);
       pending.task.done(run.status, own, times);
     }
+    run.output_seconds = Seconds(clock_.Now() - computed);
     return run;
   }
 
@@ -75,7 +82,7 @@ class Runner {
       alone.plans = batch_.plans;
       alone.taken = batch_.taken;
       alone.tasks.push_back(std::move(pending));
-      Runner(alone, parallel_, executor_, clock_, record_).Run();
+      Runner(alone, parallel_, executor_, clock_, recorder_).Run();
     }
   }
 
@@ -187,7 +194,7 @@ class Runner {
   const bool parallel_;
   Executor& executor_;
   const Clock& clock_;
-  const absl::FunctionRef<void(const PhaseTimes&)> record_;
+  BatchRecorder& recorder_;
   std::vector<std::vector<std::string>> strings_;
   std::vector<Tensor> assembled_;
 };
@@ -195,8 +202,8 @@ class Runner {
 }  // namespace
 
 BatchRun RunBatch(Batch& batch, bool parallel, Executor& executor, const Clock& clock,
-                  absl::FunctionRef<void(const PhaseTimes&)> record) {
-  return Runner(batch, parallel, executor, clock, record).Run();
+                  BatchRecorder& recorder) {
+  return Runner(batch, parallel, executor, clock, recorder).Run();
 }
 
 }  // namespace baton::serving

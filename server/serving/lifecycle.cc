@@ -192,9 +192,13 @@ void Lifecycle::ReadConfig(const std::string& name, Model& model) {
   const std::optional<std::string>& given = model.scan.settings.config;
   const bool is_known = model.scan.config == model.config_stamp && given == model.config_given;
   if (is_known && model.config_error.ok()) return;
-  auto config = given.has_value() ? repository::ParseModelConfigJson(
-                                        *given, "the config sent with the load", name)
+  constexpr char kGivenConfig[] = "the config sent with the load";
+  auto config = given.has_value() ? repository::ParseModelConfigJson(*given, kGivenConfig, name)
                                   : repository::ReadModelConfig(model.scan.path, name);
+  if (given.has_value() && config.ok()) {
+    const absl::Status labels = repository::ReadLabelFiles(model.scan.path, *config);
+    if (!labels.ok()) config = Annotate(labels, kGivenConfig);
+  }
   model.config_error = config.status();
   model.config_stamp = model.scan.config;
   model.config_given = given;

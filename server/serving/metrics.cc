@@ -71,6 +71,28 @@ absl::string_view MethodName(Method method) {
   return "unknown";
 }
 
+bool IsInference(Method method) {
+  switch (method) {
+    case Method::kPredict:
+    case Method::kClassify:
+    case Method::kRegress:
+    case Method::kMultiInference:
+    case Method::kModelInfer:
+    case Method::kModelStreamInfer:
+    case Method::kRestPredict:
+    case Method::kRestInfer:
+      return true;
+    case Method::kGetModelMetadata:
+    case Method::kGetModelStatus:
+    case Method::kReloadConfig:
+    case Method::kModelMetadata:
+    case Method::kModelReady:
+    case Method::kCount:
+      return false;
+  }
+  return false;
+}
+
 struct Metrics::Families {
   explicit Families(prometheus::Registry& r)
       : requests(BuildCounter()
@@ -184,11 +206,16 @@ void VersionMetrics::RecordRequest(Method method, absl::StatusCode code, double 
   }
   counter->Increment();
   duration_->Observe(seconds);
+  if (IsInference(method)) statistics_.RecordRequest(code == absl::StatusCode::kOk, seconds);
 }
 
-void VersionMetrics::RecordReply(double seconds) { reply_->Observe(seconds); }
+void VersionMetrics::RecordReply(double seconds) {
+  reply_->Observe(seconds);
+  statistics_.RecordReply(seconds);
+}
 
-void VersionMetrics::RecordPhases(const PhaseTimes& times) {
+void VersionMetrics::RecordPhases(const absl::Status& status, const PhaseTimes& times) {
+  if (status.ok()) statistics_.RecordPhases(times);
   queue_->Observe(times.queue);
   assemble_->Observe(times.assemble);
   compute_->Observe(times.compute);
@@ -203,6 +230,7 @@ void VersionMetrics::AddQueueDepth(int tasks) {
 void VersionMetrics::SetMemoryBytes(size_t weights, size_t plans) {
   weight_bytes_->Set(static_cast<double>(weights));
   plan_bytes_->Set(static_cast<double>(plans));
+  statistics_.SetMemoryBytes(weights, plans);
 }
 
 Metrics::Metrics(const Registry& registry)

@@ -16,6 +16,7 @@
 #include "engine/base/mutex.h"
 #include "server/serving/registry.h"
 #include "server/serving/task.h"
+#include "server/serving/version_statistics.h"
 
 namespace prometheus {
 class Counter;
@@ -47,6 +48,9 @@ enum class Method {
 };
 absl::string_view MethodName(Method method);
 
+// Whether it asks for compute; the others ask about models.
+bool IsInference(Method method);
+
 class Metrics;
 
 // The series of one model version, from Metrics::ForVersion. Lives as long as the version; with it
@@ -64,10 +68,17 @@ class VersionMetrics {
   void RecordReply(double seconds);
 
   // For the batch queue and the workers.
-  void RecordPhases(const PhaseTimes& times);
+  void RecordPhases(const absl::Status& status, const PhaseTimes& times);
   void RecordBatch(int64_t rows);
+  // The same of a batch that ran without an error: see VersionStatistics.
+  void RecordExecution(int64_t rows, double assemble_seconds, double compute_seconds) {
+    statistics_.RecordExecution(rows, assemble_seconds, compute_seconds);
+  }
+  void RecordOutput(int64_t rows, double seconds) { statistics_.RecordOutput(rows, seconds); }
   void AddQueueDepth(int tasks);
   void SetMemoryBytes(size_t weights, size_t plans);
+
+  StatisticsSnapshot Statistics() const { return statistics_.Snapshot(); }
 
  private:
   static constexpr size_t kCodes = 17;  // gRPC's status codes
@@ -86,6 +97,7 @@ class VersionMetrics {
   prometheus::Gauge* queue_depth_;
   prometheus::Gauge* weight_bytes_;
   prometheus::Gauge* plan_bytes_;
+  VersionStatistics statistics_;
 };
 
 class Metrics {

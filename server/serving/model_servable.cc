@@ -13,6 +13,20 @@ namespace {
 
 constexpr size_t kMaxAsked = 4096;  // sizes remembered; beyond that they may be asked for twice
 
+class Recorder final : public BatchRecorder {
+ public:
+  explicit Recorder(VersionMetrics& metrics) : metrics_(metrics) {}
+  void RecordExecution(int64_t rows, const BatchRun& run) override {
+    metrics_.RecordExecution(rows, run.assemble_seconds, run.compute_seconds);
+  }
+  void RecordTask(const absl::Status& status, const PhaseTimes& times) override {
+    metrics_.RecordPhases(status, times);
+  }
+
+ private:
+  VersionMetrics& metrics_;
+};
+
 QueueLimits Lowered(QueueLimits limits, const WarmUpResult& warm, bool fixed_shapes) {
   limits.max_batch_rows = warm.batched ? std::max<int64_t>(limits.max_batch_rows, 1) : 1;
   limits.best_rows = std::clamp<int64_t>(warm.best_rows, 1, limits.max_batch_rows);
@@ -164,9 +178,11 @@ void ModelServable::RunTaken(Batch batch, bool alone, Executor& executor) {
 void ModelServable::RunTasks(Batch& batch, bool parallel, Executor& executor) {
   const bool exact = batch.plans->Find(batch.rows) != nullptr;
   metrics_->RecordBatch(batch.rows);
-  const BatchRun run = RunBatch(batch, parallel, executor, context_.clock,
-                                [this](const PhaseTimes& times) { metrics_->RecordPhases(times); });
-  if (exact && !parallel && run.status.ok()) costs_.Observe(batch.rows, run.compute_seconds);
+  Recorder recorder(*metrics_);
+  const BatchRun run = RunBatch(batch, parallel, executor, context_.clock, recorder);
+  if (!run.status.ok()) return;
+  metrics_->RecordOutput(batch.rows, run.output_seconds);
+  if (exact && !parallel) costs_.Observe(batch.rows, run.compute_seconds);
 }
 
 void ModelServable::CompileLater(const ShapeKey& key, int64_t rows) {

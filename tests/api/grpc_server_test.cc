@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "server/serving/retry_after.h"
 #include "tests/api/api_fixture.h"
 
 namespace baton::api {
@@ -59,6 +60,87 @@ TEST_F(GrpcServer, MessagesOverTheLimitAreRefused) {
   const grpc::Status status = Predict(request);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << status.error_message();
   EXPECT_TRUE(Predict(AffineRequest("m", 1)).ok());
+}
+
+// A compressed message is shorter than what is in it, so the limit on its length shows which it is.
+TEST_F(GrpcServer, CompressedRequestsAreRead) {
+  PublishAffine("m", 1, 0);
+  auto request = AffineRequest("m", 2);
+  request.add_output_filter("y");
+  for (const grpc_compression_algorithm algorithm :
+       {GRPC_COMPRESS_GZIP, GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_NONE}) {
+    grpc::ClientContext context;
+    context.set_compression_algorithm(algorithm);
+    tensorflow::serving::PredictResponse response;
+    const grpc::Status status = prediction_->Predict(&context, request, &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(response.outputs().at("y").float_val_size(), 8);
+  }
+}
+
+TEST_F(GrpcServer, CompressedRequestsAreBoundedByWhatIsInThem) {
+  PublishAffine("m", 1, 0);
+  auto request = AffineRequest("m", 1);
+  request.mutable_inputs()->at("x").set_tensor_content(std::string(3 << 20, 'x'));
+  grpc::ClientContext context;
+  context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  tensorflow::serving::PredictResponse response;
+  EXPECT_EQ(prediction_->Predict(&context, request, &response).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+// The client leaves replies as they come: their first bytes tell how they are compressed.
+TEST_F(GrpcServer, RepliesAreCompressedWhenTheClientAsks) {
+  PublishAffine("m", 1, 0);
+  grpc::ChannelArguments as_they_come;
+  as_they_come.SetInt(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+  grpc::GenericStub stub(grpc::CreateCustomChannel(
+      absl::StrCat("127.0.0.1:", grpc_->port()), grpc::InsecureChannelCredentials(), as_they_come));
+  auto message = AffineRequest("m", 8);
+  for (float& value : *message.mutable_inputs()->at("x").mutable_float_val()) value = 0;
+  const grpc::Slice slice(message.SerializeAsString());
+  const std::pair<const char*, const char*> kCases[] = {
+      {"", "none"},        {"identity", "none"}, {"br, GZIP;q=0.5, deflate", "gzip"},
+      {"gzip", "gzip"},    {"deflate", "zlib"},  {"gzip;q=0, deflate", "zlib"},
+      {"gzip;q=0", "none"}};
+  for (const auto& [asked, expected] : kCases) {
+    grpc::ClientContext context;
+    if (*asked != '\0') context.AddMetadata("accept-encoding", asked);
+    grpc::CompletionQueue queue;
+    const grpc::ByteBuffer request(&slice, 1);
+    auto call = stub.PrepareUnaryCall(&context, "/tensorflow.serving.PredictionService/Predict",
+                                      request, &queue);
+    call->StartCall();
+    grpc::ByteBuffer response;
+    grpc::Status status;
+    call->Finish(&response, &status, nullptr);
+    void* tag = nullptr;
+    bool ok = false;
+    ASSERT_TRUE(queue.Next(&tag, &ok));
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    grpc::Slice whole;
+    ASSERT_TRUE(response.DumpToSingleSlice(&whole).ok());
+    ASSERT_GT(whole.size(), 2U);
+    const bool gzip = whole.begin()[0] == 0x1f && whole.begin()[1] == 0x8b;
+    const bool zlib = whole.begin()[0] == 0x78;
+    EXPECT_STREQ(gzip ? "gzip" : zlib ? "zlib" : "none", expected) << asked;
+  }
+}
+
+TEST_F(GrpcServer, ARefusalSaysWhenToTryAgain) {
+  auto servable = std::make_shared<baton::testing::TestServable>(
+      "full", 1, baton::testing::AffineSignature(), 8);
+  servable->set_refusal(
+      serving::WithRetryAfter(absl::ResourceExhaustedError("the queue is full"), 0.25));
+  Publish(servable);
+  grpc::ClientContext context;
+  tensorflow::serving::PredictResponse response;
+  const grpc::Status status = prediction_->Predict(&context, AffineRequest("full", 1), &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  const auto& trailing = context.GetServerTrailingMetadata();
+  const auto pushback = trailing.find("grpc-retry-pushback-ms");
+  ASSERT_NE(pushback, trailing.end());
+  EXPECT_EQ(std::string(pushback->second.data(), pushback->second.size()), "250");
 }
 
 TEST_F(GrpcServer, GarbageOnThePortDoesNoHarm) {

@@ -222,14 +222,31 @@ TEST(OipCodec, OutputsComeInTheOrderAskedFor) {
   const TestServable servable(
       "m", 1, {{}, {Info("a", DataType::kFloat, {1}), Info("b", DataType::kFloat, {1})}}, 0);
   ModelInferRequest request;
-  EXPECT_THAT(*InferOutputs(request, servable), ElementsAre(0u, 1u));
+  EXPECT_THAT(*InferOutputs(request, servable), ElementsAre(WantedOutput{0}, WantedOutput{1}));
   request.add_outputs()->set_name("b");
   request.add_outputs()->set_name("a");
-  EXPECT_THAT(*InferOutputs(request, servable), ElementsAre(1u, 0u));
+  EXPECT_THAT(*InferOutputs(request, servable), ElementsAre(WantedOutput{1}, WantedOutput{0}));
   request.add_outputs()->set_name("a");
   EXPECT_THAT(std::string(InferOutputs(request, servable).status().message()),
               HasSubstr("output \"a\" is asked for twice"));
   request.mutable_outputs(2)->set_name("c");
+  EXPECT_EQ(InferOutputs(request, servable).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(OipCodec, TheNumberOfClassesIsANumber) {
+  const TestServable servable("m", 1, {{}, {Info("y", DataType::kFloat, {1})}}, 0);
+  ModelInferRequest request;
+  auto& output = *request.add_outputs();
+  output.set_name("y");
+  auto& count = (*output.mutable_parameters())["classification"];
+  count.set_int64_param(3);
+  EXPECT_THAT(*InferOutputs(request, servable), ElementsAre(WantedOutput{0, 3}));
+  count.set_uint64_param(std::numeric_limits<uint64_t>::max());
+  EXPECT_THAT(*InferOutputs(request, servable),
+              ElementsAre(WantedOutput{0, std::numeric_limits<int64_t>::max()}));
+  count.set_int64_param(-1);
+  EXPECT_EQ(InferOutputs(request, servable).status().code(), absl::StatusCode::kInvalidArgument);
+  count.set_bool_param(true);
   EXPECT_EQ(InferOutputs(request, servable).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
@@ -242,7 +259,7 @@ TEST(OipCodec, WhatItCannotDoIsRefusedNotOverlooked) {
   EXPECT_EQ(DecodeInferInputs(request, servable, kMaxBytes).status().code(),
             absl::StatusCode::kUnimplemented);
   request.add_outputs()->set_name("y");
-  (*request.mutable_outputs(0)->mutable_parameters())["classification"].set_int64_param(3);
+  (*request.mutable_outputs(0)->mutable_parameters())["shared_memory_region"].set_string_param("r");
   EXPECT_EQ(InferOutputs(request, servable).status().code(), absl::StatusCode::kUnimplemented);
 }
 

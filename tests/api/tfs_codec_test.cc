@@ -239,20 +239,66 @@ TEST(TfsCodec, RowsOfAllInputsMustAgree) {
               HasSubstr("the batch has 3 rows, but input \"a\" has 2"));
 }
 
+// Positions in the model's signature.
+std::vector<size_t> Wanted(const PredictRequest& request, const TestServable& servable) {
+  std::vector<size_t> positions;
+  const auto outputs = PredictOutputs(request, servable);
+  EXPECT_TRUE(outputs.ok()) << outputs.status();
+  for (const ReplyOutput& output : *outputs) {
+    EXPECT_EQ(output.name, servable.signature().outputs[output.index].name);
+    positions.push_back(output.index);
+  }
+  return positions;
+}
+
 TEST(TfsCodec, OutputFilterPicksByName) {
   const TestServable servable(
       "m", 1,
       {{}, {Info("scores", DataType::kFloat, {-1, 10}), Info("label", DataType::kInt64, {-1})}}, 8);
   PredictRequest request;
-  EXPECT_THAT(*PredictOutputs(request, servable), ElementsAre(0u, 1u));
+  EXPECT_THAT(Wanted(request, servable), ElementsAre(0u, 1u));
   request.add_output_filter("label");
-  EXPECT_THAT(*PredictOutputs(request, servable), ElementsAre(1u));
+  EXPECT_THAT(Wanted(request, servable), ElementsAre(1u));
   request.add_output_filter("label");
   EXPECT_EQ(PredictOutputs(request, servable).status().code(), absl::StatusCode::kInvalidArgument);
   request.set_output_filter(1, "score");
   const absl::Status status = PredictOutputs(request, servable).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("did you mean \"scores\"?"));
+}
+
+TEST(TfsCodec, WhatIsNotSentTakesItsDefaultForEveryRow) {
+  const TestServable servable(
+      "m", 1,
+      {{Info("x", DataType::kFloat, {-1, 2}), Info("k", DataType::kInt32, {-1, 2}),
+        Info("s", DataType::kString, {-1})},
+       {}},
+      8);
+  repository::Signature signature;
+  signature.inputs["k"] = {"keep", repository::DefaultValues(std::vector<int64_t>{1, 2})};
+  signature.inputs["s"] = {"s", repository::DefaultValues(std::vector<std::string>{"a"})};
+  PredictRequest request;
+  EncodeTfTensor(RandomTensor(DataType::kFloat, {3, 2}, 1).view(),
+                 (*request.mutable_inputs())["x"]);
+  const auto got = DecodePredictInputs(request, servable, kMaxBytes, &signature);
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ(got->rows, 3);
+  EXPECT_THAT(got->views[1].values<int32_t>(), ElementsAre(1, 2, 1, 2, 1, 2));
+  EXPECT_THAT(got->views[2].values<std::string>(), ElementsAre("a", "a", "a"));
+
+  const Tensor keep = RandomTensor(DataType::kInt32, {3, 2}, 2);
+  EncodeTfTensor(keep.view(), (*request.mutable_inputs())["keep"]);
+  const auto sent = DecodePredictInputs(request, servable, kMaxBytes, &signature);
+  ASSERT_TRUE(sent.ok()) << sent.status();
+  EXPECT_TRUE(SameBits(sent->views[1], keep.view()));
+  (*request.mutable_inputs())["k"] = request.inputs().at("keep");
+  EXPECT_THAT(
+      std::string(DecodePredictInputs(request, servable, kMaxBytes, &signature).status().message()),
+      AllOf(HasSubstr("no input named \"k\""), HasSubstr("\"keep\" DT_INT32[?,2]")));
+  request.clear_inputs();
+  EXPECT_THAT(
+      std::string(DecodePredictInputs(request, servable, kMaxBytes, &signature).status().message()),
+      HasSubstr("input \"x\" is missing"));
 }
 
 TEST(TfsCodec, RandomBytesNeverBreakIt) {

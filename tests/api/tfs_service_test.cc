@@ -255,13 +255,5 @@ TEST_F(TfsService, StatesAreTensorFlowServings) {
   }
 }
 
-TEST_F(TfsService, OtherMethodsSayThatTheyAreNotThere) {
-  grpc::ClientContext context;
-  tensorflow::serving::ClassificationResponse response;
-  const grpc::Status status = prediction_->Classify(&context, {}, &response);
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(status.error_message(), HasSubstr("call Predict"));
-}
-
 }  // namespace
 }  // namespace baton::api

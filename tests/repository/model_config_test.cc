@@ -244,8 +244,8 @@ INSTANTIATE_TEST_SUITE_P(
                      "input { name: \"x\" data_type: TYPE_FP32 dims: 1 reshape { shape: [] } "
                      "allow_ragged_batch: false }"
                      "input { name: \"z\" data_type: TYPE_FP32 dims: 1 reshape { shape: [ 1 ] } }"},
-        IgnoredField{"output.label_filename",
-                     "output { name: \"y\" data_type: TYPE_FP32 dims: 1 label_filename: \"l\" }"},
+        IgnoredField{"output.reshape",
+                     "output { name: \"y\" data_type: TYPE_FP32 dims: 1 reshape { shape: 1 } }"},
         IgnoredField{"dynamic_batching.preserve_ordering",
                      "dynamic_batching { preserve_ordering: true }"},
         IgnoredField{"dynamic_batching.priority_queue_policy",

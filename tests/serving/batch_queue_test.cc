@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "server/serving/retry_after.h"
 #include "tests/support/fake_clock.h"
 
 namespace baton::serving {
@@ -121,6 +122,21 @@ TEST_F(BatchQueueTest, RefusesAtOnceWhenTooMuchWorkWaits) {
   ASSERT_TRUE(Submit(TaskOf(4)).ok());
   EXPECT_EQ(Submit(TaskOf(2)).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_TRUE(Submit(TaskOf(1)).ok());
+}
+
+TEST_F(BatchQueueTest, TellsWhoIsRefusedWhenHalfOfTheQueueIsDone) {
+  limits_.max_tasks = 6;
+  for (int i = 0; i < 6; ++i) ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  const absl::Status full = Submit(TaskOf(1)).status();
+  EXPECT_EQ(RetryAfter(full), milliseconds(30)) << "six rows take 60 ms";
+}
+
+TEST(RetryAfterTest, IsAtLeastAMillisecondAndOnlyWhereItWasSaid) {
+  const absl::Status full = absl::ResourceExhaustedError("full");
+  EXPECT_EQ(RetryAfter(WithRetryAfter(full, 0)), milliseconds(1));
+  EXPECT_EQ(RetryAfter(WithRetryAfter(full, 1e9)), seconds(3600));
+  EXPECT_EQ(RetryAfter(full), std::nullopt);
+  EXPECT_EQ(RetryAfter(absl::OkStatus()), std::nullopt);
 }
 
 TEST_F(BatchQueueTest, TakesOneTaskHoweverLargeWhenEmpty) {

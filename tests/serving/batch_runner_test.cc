@@ -60,8 +60,7 @@ class BatchRunnerTest : public ::testing::Test {
 
   BatchRun Run(bool parallel = false) {
     batch_.taken = clock_.Now();
-    return RunBatch(batch_, parallel, executor_, clock_,
-                    [this](const PhaseTimes&) { ++recorded_; });
+    return RunBatch(batch_, parallel, executor_, clock_, recorder_);
   }
   std::vector<int64_t> RowsRun() const {
     std::vector<int64_t> rows;
@@ -77,7 +76,27 @@ class BatchRunnerTest : public ::testing::Test {
   std::deque<std::vector<float>> answers_;
   std::deque<absl::Status> statuses_;
   int done_ = 0;
-  int recorded_ = 0;
+
+  class Recorder final : public BatchRecorder {
+   public:
+    explicit Recorder(const int& done) : done_(done) {}
+    void RecordExecution(int64_t rows, const BatchRun& run) override {
+      EXPECT_TRUE(run.status.ok());
+      executions.push_back(rows);
+      if (done_ == 0) ++early_executions;
+    }
+    void RecordTask(const absl::Status& status, const PhaseTimes&) override {
+      status.ok() ? ++tasks : ++failed_tasks;
+    }
+    std::vector<int64_t> executions;  // their rows
+    int early_executions = 0;         // before any task was done
+    int tasks = 0;
+    int failed_tasks = 0;
+
+   private:
+    const int& done_;
+  };
+  Recorder recorder_{done_};
 };
 
 TEST_F(BatchRunnerTest, ReadsASingleTaskWhereItIs) {
@@ -110,7 +129,9 @@ TEST_F(BatchRunnerTest, GivesEveryTaskItsOwnRows) {
   EXPECT_THAT(answers_[2], ElementsAre(2001, 2011));
   EXPECT_THAT(RowsRun(), ElementsAre(6));
   EXPECT_EQ(done_, 3);
-  EXPECT_EQ(recorded_, 3);
+  EXPECT_EQ(recorder_.tasks, 3);
+  EXPECT_THAT(recorder_.executions, ElementsAre(6));
+  EXPECT_EQ(recorder_.early_executions, 1);
 }
 
 TEST_F(BatchRunnerTest, RunsInPiecesWhereNoPlanHasTheSize) {
@@ -145,6 +166,9 @@ TEST_F(BatchRunnerTest, OneTasksBadDataIsNoOtherTasksError) {
   EXPECT_THAT(answers_[1], IsEmpty());
   EXPECT_THAT(answers_[2], ElementsAre(2001));
   EXPECT_EQ(done_, 3);
+  EXPECT_THAT(recorder_.executions, ElementsAre(1, 1)) << "those that ran without an error";
+  EXPECT_EQ(recorder_.tasks, 2);
+  EXPECT_EQ(recorder_.failed_tasks, 1);
 }
 
 TEST_F(BatchRunnerTest, UsesAllCoresOnlyWhenTold) {

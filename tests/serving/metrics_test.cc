@@ -47,7 +47,7 @@ TEST_F(MetricsTest, CountsRequestsByMethodAndCode) {
 
 TEST_F(MetricsTest, ShowsPhasesBatchesDepthAndMemory) {
   VersionMetrics version(metrics_, "m", 3);
-  version.RecordPhases({0.1, 0.2, 0.3});
+  version.RecordPhases(absl::OkStatus(), {0.1, 0.2, 0.3});
   version.RecordReply(0.4);
   version.RecordBatch(8);
   version.AddQueueDepth(7);
@@ -116,7 +116,7 @@ TEST_F(MetricsTest, CountsFromManyThreadsWhileBeingRead) {
     threads.emplace_back([&] {
       for (int i = 0; i < 1000; ++i) {
         version.RecordRequest(Method::kPredict, absl::StatusCode::kOk, 0.001);
-        version.RecordPhases({});
+        version.RecordPhases(absl::OkStatus(), {});
       }
     });
   }
