@@ -1,39 +1,86 @@
 #include "server/api/http_server.h"
 
-#include <google/protobuf/util/json_util.h>
 #include <httplib.h>
 
-#include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "engine/base/version.h"
-#include "server/api/grpc_status.h"
+#include "server/api/http_call.h"
+#include "server/api/http_compression.h"
+#include "server/api/http_transport.h"
+#include "server/api/json_writer.h"
 #include "server/api/listen_check.h"
-#include "server/api/model_status.h"
+#include "server/api/rest_oip.h"
+#include "server/api/rest_tfs.h"
 
 namespace baton::api {
 namespace {
 
-// Bounds how long a connection that sends nothing, or slowly, keeps a thread.
-constexpr int kPatienceSeconds = 2;
-constexpr size_t kMaxBodyBytes = size_t{1} << 20;  // nothing here takes a body
-constexpr char kText[] = "text/plain; charset=utf-8";
-constexpr char kJson[] = "application/json";
+// Shorter replies do not gain from it.
+constexpr size_t kLeastToCompress = 1400;
+// Longer paths name no model that could be in a repository.
+constexpr size_t kLongestPath = 1024;
 
-void SetSocketOptions(socket_t socket) {
-  // Not SO_REUSEPORT, the library's default: a second server on the port must fail.
-  const int on = 1;
-  setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+std::string Overview(serving::ModelServer& server) {
+  std::string text =
+      absl::StrCat("baton ", kBatonVersion, server.Ready() ? ", ready" : ", not ready", "\n\n");
+  for (const serving::ModelStatus& model : server.registry().StatusOfAll()) {
+    absl::StrAppend(&text, model.name, "\n");
+    if (!model.error.ok()) absl::StrAppend(&text, "  ", model.error.message(), "\n");
+    for (const serving::VersionStatus& version : model.versions) {
+      absl::StrAppend(&text, "  ", version.version, "  ", serving::VersionStateName(version.state));
+      if (!version.error.ok()) absl::StrAppend(&text, ": ", version.error.message());
+      absl::StrAppend(&text, "\n");
+    }
+  }
+  return text;
 }
 
-void SendError(const absl::Status& status, httplib::Response& response) {
-  response.status = HttpCode(status.code());
-  const nlohmann::json body = {{"error", std::string(status.message())}};
-  response.set_content(body.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n",
-                       kJson);
+// An error that is HTTP's own.
+void SendHttpError(int code, absl::string_view text, httplib::Response& response) {
+  response.status = code;
+  response.body = ErrorJson(text);
+  response.headers.erase("Content-Type");  // set_header only adds
+  response.set_header("Content-Type", kJsonType);
+}
+
+// What the library refuses by itself. It has read an unknown part of the request.
+void SendLibraryError(const httplib::Request&, httplib::Response& response) {
+  if (!response.body.empty()) return;
+  HttpTransport::Current().CloseAfterReply();
+  const int code = response.status;
+  SendHttpError(code,
+                code == 400   ? "malformed HTTP request"
+                : code == 413 ? "the request is larger than --max_message_mb allows"
+                : code == 414 ? "the path is too long"
+                : code == 416 ? "malformed Range header"
+                              : absl::StrCat("HTTP ", code),
+                response);
+}
+
+void CompressReply(httplib::Response& response) {
+  const Encoding encoding = HttpTransport::Current().reply_encoding();
+  if (encoding == Encoding::kIdentity || response.body.size() < kLeastToCompress) return;
+  std::string compressed = Compress(response.body, encoding);
+  if (compressed.empty() || compressed.size() >= response.body.size()) return;
+  response.body = std::move(compressed);
+  response.set_header("Content-Encoding", encoding == Encoding::kGzip ? "gzip" : "deflate");
+}
+
+// 0 where it is not known.
+size_t ContentLength(const httplib::Request& request) {
+  uint64_t length = 0;
+  return absl::SimpleAtoi(request.get_header_value("Content-Length"), &length) ? length : 0;
+}
+
+bool KnownEncoding(const std::string& encoding) {
+  return encoding.empty() || encoding == "identity" || encoding == "gzip" ||
+         encoding == "deflate" || encoding == "br";
 }
 
 }  // namespace
@@ -47,6 +94,14 @@ absl::Status HttpOptions::Validate() const {
     return absl::InvalidArgumentError(
         absl::StrCat("--rest_api_num_threads=", threads, ": must be from 1 to 1024"));
   }
+  if (max_message_mb < 1 || max_message_mb > 2047) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--max_message_mb=", max_message_mb, ": must be from 1 to 2047"));
+  }
+  if (timeout_ms < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--rest_api_timeout_in_ms=", timeout_ms, ": must be 1 or more"));
+  }
   return absl::OkStatus();
 }
 
@@ -54,130 +109,161 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions&
                                                               serving::ModelServer& server) {
   RETURN_IF_ERROR(options.Validate());
   RETURN_IF_ERROR(CheckPortFree(options.port, "--rest_api_port"));
-  std::unique_ptr<HttpServer> out(new HttpServer(server));
-  RETURN_IF_ERROR(out->Listen(options));
+  std::unique_ptr<HttpServer> out(new HttpServer(options, server));
+  RETURN_IF_ERROR(out->Listen());
   return out;
 }
 
-HttpServer::HttpServer(serving::ModelServer& server)
-    : model_server_(server), http_(std::make_unique<httplib::Server>()) {}
+HttpServer::HttpServer(const HttpOptions& options, serving::ModelServer& server)
+    : options_(options),
+      model_server_(server),
+      tfs_(server, max_body_bytes()),
+      oip_(server, max_body_bytes()),
+      transport_(std::make_unique<HttpTransport>(
+          HttpTransport::Options{options.threads, std::chrono::milliseconds(options.timeout_ms)})) {
+  AddRoutes();
+  SetHandlers();
+}
 
-absl::Status HttpServer::Listen(const HttpOptions& options) {
-  http_->new_task_queue = [threads = options.threads] {
-    return new httplib::ThreadPool(static_cast<size_t>(threads));
-  };
-  http_->set_socket_options(&SetSocketOptions);
-  http_->set_keep_alive_max_count(1);
-  http_->set_keep_alive_timeout(kPatienceSeconds);
-  http_->set_read_timeout(kPatienceSeconds);
-  http_->set_payload_max_length(kMaxBodyBytes);
-  Route();
+HttpServer::~HttpServer() { transport_->Stop(); }
+
+absl::Status HttpServer::Listen() {
   for (const char* address : {"::", "0.0.0.0"}) {  // the second where there is no IPv6
-    if (options.port == 0) {
-      port_ = http_->bind_to_any_port(address);
-    } else if (http_->bind_to_port(address, options.port)) {
-      port_ = options.port;
+    if (options_.port == 0) {
+      port_ = transport_->bind_to_any_port(address);
+    } else if (transport_->bind_to_port(address, options_.port)) {
+      port_ = options_.port;
     }
     if (port_ > 0) break;
     port_ = 0;
   }
-  if (port_ == 0) {
+  if (port_ == 0 || !transport_->Start()) {
     return absl::FailedPreconditionError(
-        absl::StrCat("cannot listen on port ", options.port, " (--rest_api_port)"));
+        absl::StrCat("cannot listen on port ", options_.port, " (--rest_api_port)"));
   }
-  thread_ = std::thread([this] { http_->listen_after_bind(); });
-  // stop() has no effect on a server that does not run yet.
-  while (!http_->is_running()) std::this_thread::yield();
   return absl::OkStatus();
 }
 
-HttpServer::~HttpServer() {
-  if (!thread_.joinable()) return;
-  http_->stop();
-  thread_.join();
+void HttpServer::AddRoutes() {
+  for (const char* path : {"/healthz", "/v2/health/live"}) {
+    router_.Add("GET", path, [](HttpCall& call) { call.Send("ok\n", kTextType); });
+  }
+  for (const char* path : {"/readyz", "/v2/health/ready"}) {
+    router_.Add("GET", path, [this](HttpCall& call) {
+      const bool ready = model_server_.Ready();
+      call.Send(ready ? "ready\n" : "not ready\n", kTextType);
+      if (!ready) call.response.status = 503;
+    });
+  }
+  for (const char* path : {"/metrics", "/monitoring/prometheus/metrics"}) {
+    router_.Add("GET", path, [this](HttpCall& call) {
+      call.Send(model_server_.metrics().Render(), "text/plain; version=0.0.4; charset=utf-8");
+    });
+  }
+  router_.Add("GET", "/",
+              [this](HttpCall& call) { call.Send(Overview(model_server_), kTextType); });
+  AddTfsRoutes(model_server_, tfs_, router_);
+  AddOipRoutes(model_server_, oip_, router_);
 }
 
-void HttpServer::Route() {
+// The library's own routes are regular expressions tried one after the other, each time; it only
+// hands over what it has parsed.
+void HttpServer::SetHandlers() {
   using httplib::Request;
   using httplib::Response;
-  const auto live = [](const Request&, Response& response) { response.set_content("ok\n", kText); };
-  const auto ready = [this](const Request&, Response& response) { Ready(response); };
-  const auto metrics = [this](const Request&, Response& response) {
-    response.set_content(model_server_.metrics().Render(),
-                         "text/plain; version=0.0.4; charset=utf-8");
-  };
-  const auto status = [this](const Request& request, Response& response) {
-    ModelStatus(request, response);
-  };
-  http_->Get("/healthz", live);
-  http_->Get("/v2/health/live", live);
-  http_->Get("/readyz", ready);
-  http_->Get("/v2/health/ready", ready);
-  http_->Get("/metrics", metrics);
-  http_->Get("/monitoring/prometheus/metrics", metrics);
-  http_->Get(R"(/v1/models/([^/:]+))", status);
-  http_->Get(R"(/v1/models/([^/:]+)/versions/([^/:]+))", status);
-  http_->Get(R"(/v1/models/([^/:]+)/labels/([^/:]+))", status);
-  http_->Get("/", [this](const Request&, Response& response) { Overview(response); });
-  http_->set_error_handler([](const Request& request, Response& response) {
-    if (!response.body.empty()) return;
-    const nlohmann::json body = {
-        {"error", response.status == 404
-                      ? absl::StrCat("no such path: ", request.method, " ", request.path)
-                      : absl::StrCat("HTTP ", response.status)}};
-    response.set_content(body.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n",
-                         kJson);
+  using httplib::Server;
+  transport_->set_payload_max_length(max_body_bytes());
+  transport_->set_pre_routing_handler([this](const Request& request, Response& response) {
+    if (request.path.size() > kLongestPath) {
+      response.status = 414;
+      SendLibraryError(request, response);
+    } else if (request.method == "POST") {
+      return Server::HandlerResponse::Unhandled;  // its body comes with the handler below
+    } else {
+      Dispatch(request, response, nullptr);
+    }
+    return Server::HandlerResponse::Handled;
+  });
+  transport_->Post(R"([\s\S]*)", [this](const Request& request, Response& response,
+                                        const httplib::ContentReader& body) {
+    Dispatch(request, response, &body);
+  });
+  // A client that asks before it sends learns in time.
+  transport_->set_expect_100_continue_handler([this](const Request& request, Response& response) {
+    if (ContentLength(request) <= max_body_bytes()) return 100;
+    return response.status = 413;
+  });
+  transport_->set_post_routing_handler([](const Request&, Response& response) {
+    if (!HttpTransport::Current().close_after_reply()) return;
+    response.headers.erase("Keep-Alive");
+    response.headers.erase("Connection");
+    response.set_header("Connection", "close");
+  });
+  transport_->set_error_handler(
+      [](const Request& request, Response& response) { SendLibraryError(request, response); });
+  transport_->set_exception_handler([](const Request&, Response& response, std::exception_ptr) {
+    HttpTransport::Current().CloseAfterReply();
+    SendHttpError(500, "the server lacks the memory for this request", response);
   });
 }
 
-void HttpServer::Ready(httplib::Response& response) const {
-  const bool ready = model_server_.Ready();
-  response.status = ready ? 200 : 503;
-  response.set_content(ready ? "ready\n" : "not ready\n", kText);
+void HttpServer::Dispatch(const httplib::Request& request, httplib::Response& response,
+                          const httplib::ContentReader* body) const {
+  HttpRouter::Found found = router_.Find(request.method, request.path);
+  if (found.handler == nullptr) {
+    // The body stays where it is.
+    if (body != nullptr) HttpTransport::Current().CloseAfterReply();
+    const std::string path = absl::CHexEscape(request.path.substr(0, 200));
+    if (found.allowed.empty()) {
+      return SendHttpError(404, absl::StrCat("no such path: ", request.method, " ", path),
+                           response);
+    }
+    response.set_header("Allow", found.allowed);
+    return SendHttpError(
+        405, absl::StrCat(path, " does not take ", request.method, ", but ", found.allowed),
+        response);
+  }
+  HttpCall call{request, response, std::move(found.variables), "", {}};
+  if (body != nullptr && !ReadBody(*body, call)) return;
+  call.arrived = std::chrono::steady_clock::now();
+  call.deadline = call.arrived + std::chrono::milliseconds(options_.timeout_ms);
+  call.max_tensor_bytes = max_body_bytes();
+  (*found.handler)(call);
+  CompressReply(response);
 }
 
-void HttpServer::ModelStatus(const httplib::Request& request, httplib::Response& response) const {
-  tensorflow::serving::ModelSpec spec;
-  spec.set_name(request.matches[1].str());
-  if (request.matches.size() > 2) {
-    const std::string choice = request.matches[2].str();
-    int64_t version = 0;
-    if (request.path.find("/labels/") != std::string::npos) {
-      spec.set_version_label(choice);
-    } else if (absl::SimpleAtoi(choice, &version)) {
-      spec.mutable_version()->set_value(version);
-    } else {
-      return SendError(
-          absl::InvalidArgumentError(absl::StrCat("version \"", choice, "\" is not a number")),
-          response);
-    }
+bool HttpServer::ReadBody(const httplib::ContentReader& reader, HttpCall& call) const {
+  HttpConnection& connection = HttpTransport::Current();
+  const auto refuse = [&](int code, absl::string_view text) {
+    connection.CloseAfterReply();
+    SendHttpError(code, text, call.response);
+    return false;
+  };
+  const std::string encoding = call.request.get_header_value("Content-Encoding");
+  if (!KnownEncoding(encoding)) {
+    return refuse(415, absl::StrCat("Content-Encoding \"", absl::CHexEscape(encoding.substr(0, 40)),
+                                    "\" is not supported; send gzip, deflate, br or none"));
   }
-  const auto status = ModelStatusResponse(model_server_.registry(), spec);
-  if (!status.ok()) return SendError(status.status(), response);
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
-  options.always_print_primitive_fields = true;
-  options.preserve_proto_field_names = true;
-  std::string json;
-  if (!google::protobuf::util::MessageToJsonString(*status, &json, options).ok()) {
-    return SendError(absl::InternalError("the status has no JSON form"), response);
+  const std::string too_large =
+      absl::StrCat("the request's body is larger than ", max_body_bytes(),
+                   " bytes (--max_message_mb=", options_.max_message_mb, ")");
+  const size_t length = ContentLength(call.request);
+  if (length > max_body_bytes()) return refuse(413, too_large);
+  call.body.reserve(length);
+  bool fits = true;
+  const bool whole = reader([&](const char* data, size_t size) {
+    fits = call.body.size() + size <= max_body_bytes();
+    if (fits) call.body.append(data, size);
+    return fits;
+  });
+  if (whole) return true;
+  if (!fits) return refuse(413, too_large);
+  if (connection.timed_out()) {
+    return refuse(408, absl::StrCat("the request did not come whole within ", options_.timeout_ms,
+                                    " ms (--rest_api_timeout_in_ms), or it stalled"));
   }
-  response.set_content(json, kJson);
-}
-
-void HttpServer::Overview(httplib::Response& response) const {
-  std::string text = absl::StrCat("baton ", kBatonVersion,
-                                  model_server_.Ready() ? ", ready" : ", not ready", "\n\n");
-  for (const serving::ModelStatus& model : model_server_.registry().StatusOfAll()) {
-    absl::StrAppend(&text, model.name, "\n");
-    if (!model.error.ok()) absl::StrAppend(&text, "  ", model.error.message(), "\n");
-    for (const serving::VersionStatus& version : model.versions) {
-      absl::StrAppend(&text, "  ", version.version, "  ", serving::VersionStateName(version.state));
-      if (!version.error.ok()) absl::StrAppend(&text, ": ", version.error.message());
-      absl::StrAppend(&text, "\n");
-    }
-  }
-  response.set_content(text, kText);
+  return refuse(400, encoding.empty() ? "the request's body is not whole"
+                                      : absl::StrCat("the request's body is not valid ", encoding));
 }
 
 }  // namespace baton::api

@@ -28,13 +28,15 @@ class OipService {
   // Ends all streams, now and later, once what has arrived on them is answered.
   void Close() { streams_.Close(); }
 
- private:
+  // What these calls answer, for REST, too.
   absl::Status ModelMetadata(const inference::ModelMetadataRequest& request, SteadyTime arrived,
                              inference::ModelMetadataResponse& response);
-  absl::Status ModelReady(const inference::ModelReadyRequest& request,
-                          inference::ModelReadyResponse& response);
   absl::Status RepositoryIndex(const inference::RepositoryIndexRequest& request,
                                inference::RepositoryIndexResponse& response);
+
+ private:
+  absl::Status ModelReady(const inference::ModelReadyRequest& request,
+                          inference::ModelReadyResponse& response);
   void ServeRefusals(CallLoop& loop);
 
   serving::ModelServer& server_;

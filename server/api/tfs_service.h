@@ -22,10 +22,12 @@ class TfsService {
   // gRPC server has been built.
   void Serve(CallLoop& loop, int busy_calls);
 
- private:
+  // What this call answers, for REST, too.
   absl::Status GetModelMetadata(const tensorflow::serving::GetModelMetadataRequest& request,
                                 SteadyTime arrived,
                                 tensorflow::serving::GetModelMetadataResponse& response);
+
+ private:
   absl::Status GetModelStatus(const tensorflow::serving::GetModelStatusRequest& request,
                               tensorflow::serving::GetModelStatusResponse& response);
 

@@ -25,7 +25,7 @@ ApiTest::ApiTest() {
   auto grpc = api::GrpcServer::Start(options, *models_);
   BATON_CHECK_MSG(grpc.ok(), grpc.status().ToString());
   grpc_ = *std::move(grpc);
-  auto http = api::HttpServer::Start({.port = 0, .threads = 2}, *models_);
+  auto http = api::HttpServer::Start({.port = 0, .threads = 2, .max_message_mb = 1}, *models_);
   BATON_CHECK_MSG(http.ok(), http.status().ToString());
   http_ = *std::move(http);
   channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", grpc_->port()),
