@@ -64,9 +64,11 @@ struct RawFlags {
 void AddFlags(CommandLine& app, RawFlags& raw, HttpOptions& http, ServerFlags& flags) {
   app.Add("--port", flags.grpc.port, "Port of gRPC; 0: any that is free");
   app.Add("--grpc_socket_path", flags.grpc.socket_path, "Unix socket that gRPC listens on, too");
-  app.Add("--rest_api_port", raw.rest_api_port,
-          "Port of HTTP (metrics, health, model states); 0: off");
-  app.Add("--rest_api_num_threads", http.threads, "Threads that answer HTTP");
+  app.Add("--rest_api_port", raw.rest_api_port, "Port of HTTP (REST, metrics, health); 0: off");
+  app.Add("--rest_api_num_threads", http.threads,
+          "HTTP requests with a body that are worked on at once");
+  app.Add("--rest_api_timeout_in_ms", http.timeout_ms,
+          "Milliseconds after which an HTTP request is not run any more");
   app.Add("--model_repository", raw.model_repository,
           "Directory whose every sub-directory is a model");
   app.Add("--model_base_path", raw.model_base_path,
@@ -254,6 +256,8 @@ absl::Status Apply(const RawFlags& raw, const HttpOptions& http, ServerFlags& fl
   if (raw.rest_api_port != 0) {
     flags.http = http;
     flags.http->port = raw.rest_api_port;
+    flags.http->max_message_mb = flags.grpc.max_message_mb;
+    flags.http->admin = flags.grpc.admin;
     RETURN_IF_ERROR(flags.http->Validate());
   }
   return flags.serving.Validate();

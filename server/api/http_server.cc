@@ -15,6 +15,7 @@
 #include "server/api/http_transport.h"
 #include "server/api/json_writer.h"
 #include "server/api/listen_check.h"
+#include "server/api/rest_admin.h"
 #include "server/api/rest_oip.h"
 #include "server/api/rest_tfs.h"
 
@@ -35,6 +36,7 @@ std::string Overview(serving::ModelServer& server) {
     for (const serving::VersionStatus& version : model.versions) {
       absl::StrAppend(&text, "  ", version.version, "  ", serving::VersionStateName(version.state));
       if (!version.error.ok()) absl::StrAppend(&text, ": ", version.error.message());
+      if (!version.note.empty()) absl::StrAppend(&text, ": ", version.note);
       absl::StrAppend(&text, "\n");
     }
   }
@@ -117,8 +119,9 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions&
 HttpServer::HttpServer(const HttpOptions& options, serving::ModelServer& server)
     : options_(options),
       model_server_(server),
-      tfs_(server, max_body_bytes()),
-      oip_(server, max_body_bytes()),
+      admin_(server, options.admin),
+      tfs_(server, admin_, max_body_bytes()),
+      oip_(server, admin_, max_body_bytes()),
       transport_(std::make_unique<HttpTransport>(
           HttpTransport::Options{options.threads, std::chrono::milliseconds(options.timeout_ms)})) {
   AddRoutes();
@@ -164,6 +167,7 @@ void HttpServer::AddRoutes() {
               [this](HttpCall& call) { call.Send(Overview(model_server_), kTextType); });
   AddTfsRoutes(model_server_, tfs_, router_);
   AddOipRoutes(model_server_, oip_, router_);
+  AddAdminRoutes(admin_, router_);
 }
 
 // The library's own routes are regular expressions tried one after the other, each time; it only

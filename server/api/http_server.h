@@ -19,6 +19,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "server/api/admin.h"
 #include "server/api/http_router.h"
 #include "server/api/oip_service.h"
 #include "server/api/tfs_service.h"
@@ -39,6 +40,7 @@ struct HttpOptions {
   int threads = 32;         // requests with a body that are worked on at once
   int max_message_mb = 64;  // largest body, 1 … 2047
   int timeout_ms = 30000;   // a request that has not run by then is not run
+  AdminAccess admin = AdminAccess::kLocal;
 
   // kInvalidArgument, naming the flag, its value and what is allowed.
   absl::Status Validate() const;
@@ -70,6 +72,7 @@ class HttpServer {
 
   const HttpOptions options_;
   serving::ModelServer& model_server_;
+  Admin admin_;
   TfsService tfs_;  // for their functions; gRPC knows nothing of these two
   OipService oip_;
   HttpRouter router_;

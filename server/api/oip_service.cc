@@ -159,7 +159,9 @@ absl::Status OipService::RepositoryIndex(const inference::RepositoryIndexRequest
     if (model.versions.empty() && !request.ready()) add("UNAVAILABLE", model.error);
     for (const serving::VersionStatus& version : model.versions) {
       if (request.ready() && version.state != serving::VersionState::kReady) continue;
-      add(IndexState(version.state), version.error)->set_version(absl::StrCat(version.version));
+      auto* entry = add(IndexState(version.state), version.error);
+      entry->set_version(absl::StrCat(version.version));
+      if (version.error.ok()) entry->set_reason(version.note);
     }
   }
   return absl::OkStatus();

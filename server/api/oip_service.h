@@ -13,9 +13,8 @@
 namespace baton::api {
 
 // The extensions of the protocol that ServerMetadata names.
-inline constexpr const char* kOipExtensions[] = {"classification", "schedule_policy",
-                                                 "model_configuration", "model_repository",
-                                                 "statistics"};
+inline constexpr const char* kOipExtensions[] = {
+    "classification", "schedule_policy", "model_configuration", "model_repository", "statistics"};
 
 class OipService {
  public:

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <httplib.h>
 
 #include <filesystem>
 
@@ -14,6 +15,7 @@
 #include "proto/tensorflow_serving/apis/model_service.grpc.pb.h"
 #include "proto/tensorflow_serving/apis/prediction_service.grpc.pb.h"
 #include "server/api/grpc_server.h"
+#include "server/api/http_server.h"
 #include "tests/api/api_fixture.h"
 #include "tests/support/model_builder.h"
 #include "tests/support/temp_dir.h"
@@ -174,6 +176,33 @@ TEST_F(AdminCalls, ReloadConfigAddsModels) {
   float first = 0;
   ASSERT_TRUE(Predict("a", "stable", &first).ok());
   EXPECT_EQ(first, 7);
+}
+
+TEST_F(AdminCalls, LoadAndUnloadOverHttp) {
+  Start(AdminAccess::kLocal);
+  HttpOptions options;
+  options.port = 0;
+  const auto http = HttpServer::Start(options, *models_);
+  ASSERT_TRUE(http.ok()) << http.status();
+  httplib::Client client("127.0.0.1", (*http)->port());
+  const auto post = [&](const std::string& path, const std::string& body) {
+    const auto result = client.Post(path.c_str(), body, "application/json");
+    return result ? absl::StrCat(result->status, " ", result->body) : std::string("no reply");
+  };
+  EXPECT_EQ(post("/v2/repository/models/affine/load", ""), "200 {}\n");
+  float first = 0;
+  EXPECT_TRUE(Predict("affine", "", &first).ok());
+  EXPECT_EQ(post("/v2/repository/models/affine/load",
+                 R"({"parameters": {"config": "{\"max_batch_size\": 2}"}})"),
+            "200 {}\n");
+  EXPECT_EQ((*models_->registry().Acquire("affine", {}))->max_batch_size(), 2);
+  EXPECT_THAT(post("/v2/repository/models/affine/load", R"({"parameters": {"config": 7}})"),
+              HasSubstr("400 "));
+  EXPECT_THAT(post("/v2/repository/models/nowhere/load", "{}"), HasSubstr("404 "));
+  EXPECT_EQ(
+      post("/v2/repository/models/affine/unload", R"({"parameters": {"unload_dependents": true}})"),
+      "200 {}\n");
+  EXPECT_FALSE(Predict("affine", "", &first).ok());
 }
 
 TEST_F(AdminCalls, AreRefusedWhereNobodyMay) {

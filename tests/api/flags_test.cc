@@ -49,11 +49,11 @@ TEST(ServerFlags, DefaultsAreTensorFlowServings) {
 }
 
 TEST(ServerFlags, EveryFlagArrives) {
-  const Parsed parsed =
-      Parse({"--port=1", "--grpc_socket_path=/s", "--rest_api_port=2", "--rest_api_num_threads=3",
-             "--model_repository=/r", "--file_system_poll_wait_seconds=0.5", "--workers=4",
-             "--threads_per_worker=2", "--precision=f32", "--enable_batching=false",
-             "--enable_grpc_healthcheck_service=false", "--max_message_mb=5", "--drain_seconds=6"});
+  const Parsed parsed = Parse(
+      {"--port=1", "--grpc_socket_path=/s", "--rest_api_port=2", "--rest_api_num_threads=3",
+       "--rest_api_timeout_in_ms=9", "--model_repository=/r", "--file_system_poll_wait_seconds=0.5",
+       "--workers=4", "--threads_per_worker=2", "--precision=f32", "--enable_batching=false",
+       "--enable_grpc_healthcheck_service=false", "--max_message_mb=5", "--drain_seconds=6"});
   ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;
   EXPECT_EQ(parsed.flags.grpc.port, 1);
   EXPECT_EQ(parsed.flags.grpc.socket_path, "/s");
@@ -61,6 +61,8 @@ TEST(ServerFlags, EveryFlagArrives) {
   EXPECT_FALSE(parsed.flags.grpc.enable_health);
   EXPECT_EQ(parsed.flags.http->port, 2);
   EXPECT_EQ(parsed.flags.http->threads, 3);
+  EXPECT_EQ(parsed.flags.http->timeout_ms, 9);
+  EXPECT_EQ(parsed.flags.http->max_message_mb, 5);
   EXPECT_EQ(parsed.flags.serving.repository, "/r");
   EXPECT_EQ(parsed.flags.serving.poll_seconds, 0.5);
   EXPECT_EQ(parsed.flags.serving.workers, 4);

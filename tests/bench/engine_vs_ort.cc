@@ -220,8 +220,8 @@ absl::Status Main(const Options& options) {
 
 int main(int argc, char** argv) {
   baton::bench::Options options;
-  baton::CommandLine app("Compares the engine's speed with ONNX Runtime's; prints a Markdown table.",
-                  "engine_vs_ort");
+  baton::CommandLine app(
+      "Compares the engine's speed with ONNX Runtime's; prints a Markdown table.", "engine_vs_ort");
   std::vector<std::string> names;
   for (const auto& net : baton::bench::kNets) names.emplace_back(net.name);
   app.Add("--nets", options.nets, "networks").Delimiter(',').OneOf(names);

@@ -127,7 +127,8 @@ TEST_F(ModelToolTest, WrongFlagsAreOneLineAndExitCode2) {
               HasSubstr("expected NAME=FILE, found \"x\""));
   EXPECT_THAT(Error(2, {"bench", "m.onnx", "--batch=0"}), HasSubstr("--batch"));
   EXPECT_THAT(Error(2, {"bench", "m.onnx", "--batch=1,x"}), HasSubstr("--batch"));
-  EXPECT_THAT(Error(2, {"bench", "m.onnx", "--precision=f64"}), HasSubstr("expected f32, bf16, int8 or auto"));
+  EXPECT_THAT(Error(2, {"bench", "m.onnx", "--precision=f64"}),
+              HasSubstr("expected f32, bf16, int8 or auto"));
   EXPECT_THAT(Error(2, {"bench", "m.onnx", "--dim=seq"}), HasSubstr("NAME=N"));
   EXPECT_THAT(Error(2, {"bench", "m.onnx", "--threads=0"}), HasSubstr("--threads"));
   EXPECT_THAT(Error(2, {"publish", "m.onnx"}), HasSubstr("TARGET is required"));

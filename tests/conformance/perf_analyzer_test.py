@@ -62,20 +62,16 @@ class PerfAnalyzerTest(unittest.TestCase):
         self.assertNotEqual(result.returncode, 0)
         self.assertIn('model "nope" not found', result.stdout + result.stderr)
 
-    @unittest.expectedFailure  # it asks for ModelConfig, which the server does not have yet
     def test_triton_with_one_row(self):
         self.assert_runs("triton", "ModelInfer", "simple", "--concurrency-range=4")
 
-    @unittest.expectedFailure
     def test_triton_with_batches_and_what_the_server_counted(self):
         report = self.assert_runs("triton", "ModelInfer", "affine", "-b", 8)
         self.assertRegex(report, r"Server: *\n *Inference count: [1-9]")
 
-    @unittest.expectedFailure
     def test_triton_without_waiting_for_replies(self):
         self.assert_runs("triton", "ModelInfer", "simple", "--async", "--concurrency-range=4")
 
-    @unittest.expectedFailure
     def test_triton_over_one_stream(self):
         self.assert_runs("triton", "ModelInfer", "simple", "--async", "--streaming")
 

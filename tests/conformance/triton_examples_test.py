@@ -100,7 +100,6 @@ class SimpleInferTest(ExampleTest):
                 return await other.infer("simple", simple_inputs())
         self.assert_sum_and_difference(asyncio.run(infer()))
 
-    @unittest.expectedFailure  # ModelStatistics is refused
     def test_statistics(self):
         client.infer("simple", simple_inputs())
         [statistics] = client.get_inference_statistics("simple").model_stats
@@ -132,7 +131,6 @@ class SimpleAsyncInferTest(ExampleTest):
                 self.assertEqual(error.status(), "StatusCode.CANCELLED")
         self.assert_sum_and_difference(client.infer("simple", simple_inputs()))
 
-    @unittest.expectedFailure  # ModelStreamInfer is refused
     def test_stream(self):
         replies = queue.Queue()
         client.start_stream(collect(replies))
@@ -149,7 +147,6 @@ class SimpleAsyncInferTest(ExampleTest):
         finally:
             client.stop_stream()
 
-    @unittest.expectedFailure
     def test_stream_goes_on_after_an_error(self):
         replies = queue.Queue()
         client.start_stream(collect(replies))
@@ -229,7 +226,6 @@ class HealthMetadataTest(ExampleTest):
         self.assertEqual(caught.exception.status(), "StatusCode.NOT_FOUND")
         self.assertIn("wrong_model_name", caught.exception.message())
 
-    @unittest.expectedFailure  # ModelConfig is refused
     def test_model_config(self):
         config = client.get_model_config("simple").config
         self.assertEqual((config.name, config.platform), ("simple", "onnxruntime_onnx"))
@@ -244,7 +240,6 @@ class ModelControlTest(ExampleTest):
                          {("simple", "1", "READY"), ("simple_identity", "1", "READY"),
                           ("simple_string", "1", "UNAVAILABLE")})
 
-    @unittest.expectedFailure  # the mode "explicit" and its calls are refused
     def test_load_and_unload(self):
         with Server(repository, "--model_control_mode=explicit", ready=False) as server, \
                 triton.InferenceServerClient(server.address) as client:

@@ -24,7 +24,7 @@ TEST(VersionState, AllowsExactlyTheTransitionsOfItsLife) {
   const std::set<std::pair<VersionState, VersionState>> allowed = {
       {kAbsent, kVerifying}, {kVerifying, kLoading}, {kVerifying, kFailed}, {kLoading, kWarming},
       {kLoading, kFailed},   {kWarming, kReady},     {kWarming, kFailed},   {kReady, kDraining},
-      {kDraining, kGone},    {kDraining, kFailed},  {kGone, kVerifying},   {kFailed, kVerifying},
+      {kDraining, kGone},    {kDraining, kFailed},   {kGone, kVerifying},   {kFailed, kVerifying},
       {kFailed, kGone}};
   for (const VersionState from : kAll) {
     for (const VersionState to : kAll) {

@@ -194,8 +194,8 @@ int main(int argc, char** argv) {
   baton::testing::Options options;
   options.manifest = BATON_NODE_MANIFEST;
   options.docs = BATON_OPERATOR_DOCS;
-  baton::CommandLine app("Runs ONNX's backend tests on the engine and checks them against a manifest.",
-                  "node_test");
+  baton::CommandLine app(
+      "Runs ONNX's backend tests on the engine and checks them against a manifest.", "node_test");
   app.Add("--data", options.data, "directory that holds node/, simple/ …");
   app.Add("--manifest", options.manifest, "file that says what must pass");
   app.Add("--docs", options.docs, "table of operators made from both; \"\" for none");
