@@ -73,7 +73,7 @@ class PerfAnalyzerTest(unittest.TestCase):
         self.assert_runs("triton", "ModelInfer", "simple", "--async", "--concurrency-range=4")
 
     def test_triton_over_one_stream(self):
-        self.assert_runs("triton", "ModelInfer", "simple", "--async", "--streaming")
+        self.assert_runs("triton", "ModelStreamInfer", "simple", "--async", "--streaming")
 
     def test_triton_of_an_unknown_model(self):
         result = self.run_analyzer("triton", "nope")
