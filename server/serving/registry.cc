@@ -51,8 +51,7 @@ absl::StatusOr<std::shared_ptr<Servable>> Registry::Find(absl::string_view model
   if (closed_) return absl::UnavailableError("the server is shutting down");
   const auto found = models_.find(model);
   if (found == models_.end()) {
-    return absl::NotFoundError(
-        absl::StrCat("model ", Quoted(model), " not found; models: ", Keys(models_)));
+    return UnknownModel(model);
   }
   const Model& m = found->second;
 
@@ -99,6 +98,15 @@ absl::StatusOr<std::shared_ptr<Servable>> Registry::Find(absl::string_view model
                    states.empty() ? "no version found" : absl::StrJoin(states, "; ")));
 }
 
+absl::Status Registry::UnknownModel(absl::string_view model) const {
+  if (model.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the request names no model; models: ", Keys(models_)));
+  }
+  return absl::NotFoundError(
+      absl::StrCat("model ", Quoted(model), " not found; models: ", Keys(models_)));
+}
+
 void Registry::Close() {
   MutexLock lock(mu_);
   closed_ = true;
@@ -108,8 +116,7 @@ absl::StatusOr<ModelStatus> Registry::Status(absl::string_view model) const {
   MutexLock lock(mu_);
   const auto found = models_.find(model);
   if (found == models_.end()) {
-    return absl::NotFoundError(
-        absl::StrCat("model ", Quoted(model), " not found; models: ", Keys(models_)));
+    return UnknownModel(model);
   }
   return StatusOf(found->first, found->second);
 }
@@ -225,8 +232,7 @@ absl::StatusOr<std::map<std::string, int64_t>> Registry::Labels(absl::string_vie
   MutexLock lock(mu_);
   const auto found = models_.find(model);
   if (found == models_.end()) {
-    return absl::NotFoundError(
-        absl::StrCat("model ", Quoted(model), " not found; models: ", Keys(models_)));
+    return UnknownModel(model);
   }
   return found->second.labels;
 }

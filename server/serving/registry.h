@@ -28,6 +28,7 @@ class Registry {
  public:
   // kNotFound: no such model, version or label, or a version that is gone (lists what there is).
   // kUnavailable: known, but not ready (says its state, and the reason if it failed).
+  // kInvalidArgument: the name is empty.
   absl::StatusOr<std::shared_ptr<Servable>> Acquire(absl::string_view model,
                                                     const VersionChoice& choice) const
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -72,6 +73,7 @@ class Registry {
       ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  absl::Status UnknownModel(absl::string_view model) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Acquire, where no rollout decides; else that is returned in `rollout`.
   absl::StatusOr<std::shared_ptr<Servable>> Find(absl::string_view model,
                                                  const VersionChoice& choice,

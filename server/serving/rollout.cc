@@ -95,11 +95,17 @@ double Divergence(const TensorView& expected, const TensorView& actual) {
   return difference / std::max(largest, std::numeric_limits<double>::min());
 }
 
-bool SameInputs(const engine::Signature& a, const engine::Signature& b) {
-  return std::equal(a.inputs.begin(), a.inputs.end(), b.inputs.begin(), b.inputs.end(),
+bool SameNamesAndTypes(const std::vector<engine::ValueInfo>& a,
+                       const std::vector<engine::ValueInfo>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](const engine::ValueInfo& x, const engine::ValueInfo& y) {
                       return x.name == y.name && x.type == y.type;
                     });
+}
+
+// One may be asked, and answer, in the other's place.
+bool SameInterface(const engine::Signature& a, const engine::Signature& b) {
+  return SameNamesAndTypes(a.inputs, b.inputs) && SameNamesAndTypes(a.outputs, b.outputs);
 }
 
 }  // namespace
@@ -111,16 +117,27 @@ struct Rollout::Comparison {
   std::vector<Tensor> expected;
 };
 
-// The stable version; what it is asked is then asked of the candidate, too.
-class Rollout::Shadowed final : public Servable {
+// Stands for another servable, for one request.
+class Rollout::Stand : public Servable {
  public:
-  explicit Shadowed(std::shared_ptr<Rollout> rollout) : rollout_(std::move(rollout)) {}
-  const std::string& model() const override { return stable().model(); }
-  int64_t version() const override { return stable().version(); }
-  const engine::Signature& signature() const override { return stable().signature(); }
-  const repository::ModelConfig& config() const override { return stable().config(); }
-  int64_t max_batch_size() const override { return stable().max_batch_size(); }
-  VersionMetrics& metrics() override { return stable().metrics(); }
+  const std::string& model() const override { return target().model(); }
+  int64_t version() const override { return target().version(); }
+  const engine::Signature& signature() const override { return target().signature(); }
+  const repository::ModelConfig& config() const override { return target().config(); }
+  int64_t max_batch_size() const override { return target().max_batch_size(); }
+  VersionMetrics& metrics() override { return target().metrics(); }
+
+ protected:
+  explicit Stand(std::shared_ptr<Rollout> rollout) : rollout_(std::move(rollout)) {}
+  virtual Servable& target() const { return *rollout_->stable_; }
+
+  const std::shared_ptr<Rollout> rollout_;
+};
+
+// The stable version; what it is asked is then asked of the candidate, too.
+class Rollout::Shadowed final : public Stand {
+ public:
+  explicit Shadowed(std::shared_ptr<Rollout> rollout) : Stand(std::move(rollout)) {}
 
   absl::Status Submit(Task task) override {
     auto comparison = std::make_shared<Comparison>();
@@ -139,28 +156,17 @@ class Rollout::Shadowed final : public Servable {
       rollout->RecordStable(Stage::kShadow, times.compute);
       rollout->RunShadow(comparison);
     };
-    return stable().Submit(std::move(task));
+    return target().Submit(std::move(task));
   }
-
- private:
-  Servable& stable() const { return *rollout_->stable_; }
-  const std::shared_ptr<Rollout> rollout_;
 };
 
 // The candidate, for one request. An answer that is wrong for sure (an error of its own, NaN) does
 // not reach the client: the stable version answers then.
-class Rollout::Live final : public Servable {
+class Rollout::Live final : public Stand {
  public:
   explicit Live(std::shared_ptr<Rollout> rollout)
-      : rollout_(std::move(rollout)),
+      : Stand(std::move(rollout)),
         answers_(std::make_shared<std::atomic<Servable*>>(rollout_->candidate_.get())) {}
-  const std::string& model() const override { return answers().model(); }
-  // The version that answered, once `done` is called.
-  int64_t version() const override { return answers().version(); }
-  const engine::Signature& signature() const override { return answers().signature(); }
-  const repository::ModelConfig& config() const override { return answers().config(); }
-  int64_t max_batch_size() const override { return answers().max_batch_size(); }
-  VersionMetrics& metrics() override { return answers().metrics(); }
 
   absl::Status Submit(Task task) override {
     Task again;
@@ -181,7 +187,7 @@ class Rollout::Live final : public Servable {
       }
       Task retry = again;
       const bool comparable =
-          SameInputs(rollout->candidate_->signature(), rollout->stable_->signature());
+          SameInterface(rollout->candidate_->signature(), rollout->stable_->signature());
       retry.done = [rollout, answers, fault, done](const absl::Status& second,
                                                    absl::Span<const TensorView> second_outputs,
                                                    const PhaseTimes& second_times) {
@@ -198,21 +204,17 @@ class Rollout::Live final : public Servable {
   }
 
  private:
-  Servable& answers() const { return *answers_->load(); }
-  const std::shared_ptr<Rollout> rollout_;
+  // The one that answered, once `done` is called.
+  Servable& target() const override { return *answers_->load(); }
+
   const std::shared_ptr<std::atomic<Servable*>> answers_;
 };
 
 // The stable version, whose times are taken.
-class Rollout::Measured final : public Servable {
+class Rollout::Measured final : public Stand {
  public:
-  explicit Measured(std::shared_ptr<Rollout> rollout) : rollout_(std::move(rollout)) {}
-  const std::string& model() const override { return stable().model(); }
-  int64_t version() const override { return stable().version(); }
-  const engine::Signature& signature() const override { return stable().signature(); }
-  const repository::ModelConfig& config() const override { return stable().config(); }
-  int64_t max_batch_size() const override { return stable().max_batch_size(); }
-  VersionMetrics& metrics() override { return stable().metrics(); }
+  explicit Measured(std::shared_ptr<Rollout> rollout) : Stand(std::move(rollout)) {}
+
   absl::Status Submit(Task task) override {
     task.done = [rollout = rollout_, done = std::move(task.done)](
                     const absl::Status& status, absl::Span<const TensorView> outputs,
@@ -220,12 +222,8 @@ class Rollout::Measured final : public Servable {
       done(status, outputs, times);
       if (status.ok()) rollout->RecordStable(Stage::kLive, times.compute);
     };
-    return stable().Submit(std::move(task));
+    return target().Submit(std::move(task));
   }
-
- private:
-  Servable& stable() const { return *rollout_->stable_; }
-  const std::shared_ptr<Rollout> rollout_;
 };
 
 Rollout::Rollout(const repository::RolloutOptions& options, std::shared_ptr<Servable> stable,
@@ -235,8 +233,8 @@ Rollout::Rollout(const repository::RolloutOptions& options, std::shared_ptr<Serv
       candidate_(std::move(candidate)),
       decided_(std::move(decided)) {
   BATON_CHECK(options_.enabled());
-  // Versions that take other inputs cannot be asked the same.
-  const bool comparable = SameInputs(stable_->signature(), candidate_->signature());
+  // Versions of other inputs or outputs cannot be compared.
+  const bool comparable = SameInterface(stable_->signature(), candidate_->signature());
   if (options_.shadow_requests == 0 || !comparable) stage_ = Stage::kLive;
 }
 

@@ -37,6 +37,7 @@ class Rollout : public std::enable_shared_from_this<Rollout> {
 
  private:
   enum class Stage { kShadow, kLive, kOver };
+  class Stand;
   class Shadowed;
   class Live;
   class Measured;

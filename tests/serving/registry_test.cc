@@ -46,6 +46,11 @@ TEST_F(RegistryTest, NamesTheModelsThereAreWhenOneIsUnknown) {
   EXPECT_THAT(Text(status), AllOf(HasSubstr("\"c\""), HasSubstr("a, b")));
 }
 
+TEST_F(RegistryTest, AnEmptyNameIsTheCallersFault) {
+  EXPECT_TRUE(absl::IsInvalidArgument(registry_.Acquire("", {}).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(registry_.Status("").status()));
+}
+
 TEST_F(RegistryTest, GivesTheHighestVersionThatIsReady) {
   registry_.AddModel("m");
   Advance(1, VersionState::kReady);
