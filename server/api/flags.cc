@@ -7,11 +7,12 @@
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "engine/base/command_line.h"
 #include "engine/base/cpu.h"
-#include "engine/base/file.h"
 #include "engine/base/log.h"
 #include "engine/base/status.h"
+#include "server/api/config_files.h"
 
 namespace baton::api {
 namespace {
@@ -24,6 +25,7 @@ constexpr const char* kMeaningless[] = {
     "enable_signature_method_name_check",
     "flush_filesystem_caches",
     "mixed_precision",
+    "num_unload_threads",
     "num_tflite_interpreters_per_pool",
     "num_tflite_pools",
     "per_process_gpu_memory_fraction",
@@ -55,6 +57,8 @@ struct RawFlags {
   double memory_limit_mb = -1;
   std::string admin = "local";
   std::string batching_parameters_file;
+  std::string monitoring_config_file;
+  std::string channel_arguments;
   double poll_wait_seconds = 1;
   int workers = 0;
   std::string threads_per_worker = "auto";
@@ -114,6 +118,12 @@ void AddFlags(CommandLine& app, RawFlags& raw, HttpOptions& http, ServerFlags& f
                 "Run waiting requests of a model together");
   app.Add("--batching_parameters_file", raw.batching_parameters_file,
           "BatchingParameters in text format, for models whose config says nothing else");
+  app.Add("--monitoring_config_file", raw.monitoring_config_file,
+          "MonitoringConfig in text format: whether metrics are served, and under which path, too");
+  app.Add("--grpc_channel_arguments", raw.channel_arguments,
+          "gRPC's own settings: NAME=VALUE,NAME=VALUE");
+  app.Add("--grpc_max_threads", flags.grpc.max_pollers,
+          "Most threads that take calls from the network; 0: one for every eight cores");
   app.AddSwitch("--enable_per_model_batching_parameters", flags.serving.per_model_batching,
                 "A version's batching_params.pbtxt counts more than that file");
   app.AddSwitch("--enable_grpc_healthcheck_service", flags.grpc.enable_health,
@@ -206,22 +216,40 @@ absl::Status SetLoading(const RawFlags& raw, serving::ModelServerOptions& option
   return absl::OkStatus();
 }
 
-absl::Status SetBatching(const RawFlags& raw, serving::ModelServerOptions& options) {
-  if (raw.batching_parameters_file.empty()) return absl::OkStatus();
-  absl::StatusOr<std::string> text = ReadFile(raw.batching_parameters_file);
-  absl::Status status = text.status();
-  if (text.ok()) {
-    auto parameters = repository::ParseBatchingParameters(*text, raw.batching_parameters_file);
-    status = parameters.status();
-    if (parameters.ok()) options.batching_parameters = *std::move(parameters);
+// "grpc.max_connection_age_ms=2000,grpc.primary_user_agent=x": numbers where they are, else texts.
+absl::StatusOr<std::vector<ChannelArgument>> ParseChannelArguments(const std::string& text) {
+  std::vector<ChannelArgument> arguments;
+  for (const absl::string_view entry : absl::StrSplit(text, ',', absl::SkipEmpty())) {
+    const size_t equals = entry.find('=');
+    if (equals == 0 || equals == absl::string_view::npos) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--grpc_channel_arguments=", text, ": \"", entry, "\" is not NAME=VALUE"));
+    }
+    ChannelArgument argument{std::string(entry.substr(0, equals)), {}};
+    int number = 0;
+    if (absl::SimpleAtoi(entry.substr(equals + 1), &number)) {
+      argument.value = number;
+    } else {
+      argument.value = std::string(entry.substr(equals + 1));
+    }
+    arguments.push_back(std::move(argument));
   }
-  for (const std::string& warning : options.batching_parameters.warnings) {
-    BATON_LOG(Warning) << warning;
+  return arguments;
+}
+
+absl::Status SetFiles(const RawFlags& raw, HttpOptions& http, ServerFlags& flags) {
+  if (!raw.batching_parameters_file.empty()) {
+    auto parameters = ReadBatchingFile(raw.batching_parameters_file);
+    if (!parameters.ok()) return Annotate(parameters.status(), "--batching_parameters_file");
+    flags.serving.batching_parameters = *std::move(parameters);
   }
-  // A file that is not there is as wrong a flag as one of wrong content.
-  return status.ok() ? status
-                     : absl::InvalidArgumentError(
-                           absl::StrCat("--batching_parameters_file: ", status.message()));
+  if (!raw.monitoring_config_file.empty()) {
+    const auto monitoring = ReadMonitoringFile(raw.monitoring_config_file);
+    if (!monitoring.ok()) return Annotate(monitoring.status(), "--monitoring_config_file");
+    http.serve_metrics = monitoring->metrics;
+    http.metrics_path = monitoring->metrics_path;
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<AdminAccess> ParseAdmin(const std::string& text) {
@@ -231,11 +259,12 @@ absl::StatusOr<AdminAccess> ParseAdmin(const std::string& text) {
   return absl::InvalidArgumentError(absl::StrCat("--admin=", text, ": must be on, local or off"));
 }
 
-absl::Status Apply(const RawFlags& raw, const HttpOptions& http, ServerFlags& flags) {
+absl::Status Apply(const RawFlags& raw, HttpOptions& http, ServerFlags& flags) {
   RETURN_IF_ERROR(SetModels(raw, flags.serving));
   RETURN_IF_ERROR(SetControl(raw, flags.serving));
   RETURN_IF_ERROR(SetLoading(raw, flags.serving));
-  RETURN_IF_ERROR(SetBatching(raw, flags.serving));
+  ASSIGN_OR_RETURN(flags.grpc.channel_arguments, ParseChannelArguments(raw.channel_arguments));
+  RETURN_IF_ERROR(SetFiles(raw, http, flags));
   ASSIGN_OR_RETURN(flags.grpc.admin, ParseAdmin(raw.admin));
   if (raw.workers < 0) {
     return absl::InvalidArgumentError(

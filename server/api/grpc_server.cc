@@ -39,6 +39,10 @@ absl::Status GrpcOptions::Validate() const {
     return absl::InvalidArgumentError(
         absl::StrCat("--max_message_mb=", max_message_mb, ": must be from 1 to 2047"));
   }
+  if (max_pollers < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--grpc_max_threads=", max_pollers, ": must be 0 (no bound) or more"));
+  }
   // sockaddr_un::sun_path with its end.
   if (socket_path.size() > 107) {
     return absl::InvalidArgumentError(absl::StrCat("--grpc_socket_path=", socket_path,
@@ -79,6 +83,10 @@ absl::Status GrpcServer::Listen() {
   builder.SetMaxReceiveMessageSize(options_.max_message_mb << 20);
   // Else a second server could listen on the same port, and take half of the requests.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  for (const ChannelArgument& argument : options_.channel_arguments) {
+    std::visit([&](const auto& value) { builder.AddChannelArgument(argument.name, value); },
+               argument.value);
+  }
   // Reflection is the one service of gRPC's own threads.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
@@ -93,8 +101,9 @@ absl::Status GrpcServer::Listen() {
   oip_.Register(builder);
   admin_.Register(builder);
   if (options_.enable_health) health_.Register(builder);
-  const int pollers =
+  int pollers =
       options_.pollers > 0 ? options_.pollers : std::max(1, AvailableCores() / kCoresPerLoop);
+  if (options_.max_pollers > 0) pollers = std::min(pollers, options_.max_pollers);
   for (int i = 0; i < pollers; ++i) {
     loops_.push_back(std::make_unique<CallLoop>(builder.AddCompletionQueue()));
   }

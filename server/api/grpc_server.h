@@ -10,6 +10,7 @@
 
 #include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -23,11 +24,19 @@
 
 namespace baton::api {
 
+// One of gRPC's own settings (grpc_types.h).
+struct ChannelArgument {
+  std::string name;
+  std::variant<int, std::string> value;
+};
+
 struct GrpcOptions {
   int port = 8500;          // 0: any that is free
   std::string socket_path;  // also listen on this Unix socket; "": none
   int max_message_mb = 64;  // largest request, 1 … 2047
   int pollers = 0;          // call loops; 0: one for every eight cores
+  int max_pollers = 0;      // of these; 0: no bound
+  std::vector<ChannelArgument> channel_arguments = {};
   bool enable_health = true;
   AdminAccess admin = AdminAccess::kLocal;
 

@@ -158,7 +158,12 @@ void HttpServer::AddRoutes() {
       if (!ready) call.response.status = 503;
     });
   }
-  for (const char* path : {"/metrics", "/monitoring/prometheus/metrics"}) {
+  std::vector<std::string> metrics_paths;
+  if (options_.serve_metrics) metrics_paths = {"/metrics", "/monitoring/prometheus/metrics"};
+  if (options_.serve_metrics && !options_.metrics_path.empty()) {
+    metrics_paths.push_back(options_.metrics_path);
+  }
+  for (const std::string& path : metrics_paths) {
     router_.Add("GET", path, [this](HttpCall& call) {
       call.Send(model_server_.metrics().Render(), "text/plain; version=0.0.4; charset=utf-8");
     });

@@ -41,6 +41,8 @@ struct HttpOptions {
   int max_message_mb = 64;  // largest body, 1 … 2047
   int timeout_ms = 30000;   // a request that has not run by then is not run
   AdminAccess admin = AdminAccess::kLocal;
+  bool serve_metrics = true;
+  std::string metrics_path = {};  // another path for them; "": none
 
   // kInvalidArgument, naming the flag, its value and what is allowed.
   absl::Status Validate() const;

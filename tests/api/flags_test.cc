@@ -114,6 +114,34 @@ TEST(ServerFlags, BatchingParametersComeFromTheirFile) {
   EXPECT_THAT(missing.error, HasSubstr("--batching_parameters_file: "));
 }
 
+TEST(ServerFlags, MonitoringConfigSaysWhereMetricsAre) {
+  ::baton::testing::TempDir dir;
+  const auto parse = [&](const std::string& text) {
+    EXPECT_TRUE(WriteFileDurably(dir / "m", text).ok());
+    return Parse({"--model_repository=/r", "--monitoring_config_file=" + (dir / "m")});
+  };
+  const Parsed on = parse("prometheus_config { enable: true path: \"/scrape\" }");
+  ASSERT_EQ(on.exit_code, std::nullopt) << on.error;
+  EXPECT_TRUE(on.flags.http->serve_metrics);
+  EXPECT_EQ(on.flags.http->metrics_path, "/scrape");
+  EXPECT_FALSE(parse("prometheus_config { enable: false }").flags.http->serve_metrics);
+  EXPECT_THAT(parse("prometheus { }").error, HasSubstr("--monitoring_config_file: "));
+  EXPECT_THAT(parse("prometheus_config { path: \"scrape\" }").error, HasSubstr("leading /"));
+}
+
+TEST(ServerFlags, GrpcsOwnSettingsArrive) {
+  const Parsed parsed = Parse({"--model_repository=/r", "--grpc_max_threads=3",
+                               "--grpc_channel_arguments=grpc.max_connection_age_ms=2000,a=b"});
+  ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;
+  EXPECT_EQ(parsed.flags.grpc.max_pollers, 3);
+  ASSERT_EQ(parsed.flags.grpc.channel_arguments.size(), 2u);
+  EXPECT_EQ(parsed.flags.grpc.channel_arguments[0].name, "grpc.max_connection_age_ms");
+  EXPECT_EQ(std::get<int>(parsed.flags.grpc.channel_arguments[0].value), 2000);
+  EXPECT_EQ(std::get<std::string>(parsed.flags.grpc.channel_arguments[1].value), "b");
+  EXPECT_THAT(Parse({"--model_repository=/r", "--grpc_channel_arguments=x"}).error,
+              HasSubstr("\"x\" is not NAME=VALUE"));
+}
+
 TEST(ServerFlags, DefaultsOfBatonsOwn) {
   const Parsed parsed = Parse({"--model_config_file=/c"});
   ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;

@@ -42,6 +42,23 @@ TEST_F(HttpServer, LivenessAndReadiness) {
   EXPECT_EQ(Get("/v2/health/ready").code, 503);
 }
 
+TEST_F(HttpServer, MetricsAreWhereTheConfigSays) {
+  const auto code_of = [&](const HttpOptions& options, const char* path) {
+    const auto server = api::HttpServer::Start(options, *models_);
+    EXPECT_TRUE(server.ok()) << server.status();
+    const auto result = httplib::Client("127.0.0.1", (*server)->port()).Get(path);
+    return result ? result->status : 0;
+  };
+  HttpOptions options;
+  options.port = 0;
+  options.metrics_path = "/scrape";
+  EXPECT_EQ(code_of(options, "/scrape"), 200);
+  EXPECT_EQ(code_of(options, "/metrics"), 200);
+  options.serve_metrics = false;
+  EXPECT_EQ(code_of(options, "/scrape"), 404);
+  EXPECT_EQ(code_of(options, "/metrics"), 404);
+}
+
 TEST_F(HttpServer, MetricsCountRequestsByCode) {
   PublishAffine("m", 1, 0);
   for (int i = 0; i < 3; ++i) {
