@@ -2,7 +2,6 @@
 
 #include <httplib.h>
 
-#include <future>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -61,10 +60,9 @@ HttpRouter::Handler Route(Admin& admin,
         !wrong.ok()) {
       return http.SendError(wrong);
     }
-    std::promise<absl::Status> ended;
-    (admin.*call)(request, Peer(http.request),
-                  [&ended](const absl::Status& status) { ended.set_value(status); });
-    const absl::Status status = ended.get_future().get();
+    const absl::Status status = http.Await(
+        serving::Method::kReloadConfig,
+        [&](CallTerms, const Done& done) { (admin.*call)(request, Peer(http.request), done); });
     if (!status.ok()) return http.SendError(status);
     http.Send("{}\n", kJsonType);
   };

@@ -4,8 +4,8 @@ namespace baton::api {
 
 void RecordUnserved(serving::ModelServer& server, const std::string& model, serving::Method method,
                     const absl::Status& status) {
-  const bool known = server.registry().Status(model).ok();
-  server.metrics().RecordUnserved(known ? model : "", method, status.code());
+  server.metrics().RecordUnserved(server.registry().Knows(model) ? model : "", method,
+                                  status.code());
 }
 
 absl::StatusOr<std::shared_ptr<serving::Servable>> AcquireCounted(

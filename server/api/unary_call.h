@@ -70,7 +70,7 @@ class UnaryCall {
   // this returns.
   void Finish(const absl::Status& status) {
     if (status.ok()) {
-      ChooseCompression(context_);
+      if (response_.ByteSizeLong() >= kLeastToCompress) ChooseCompression(context_);
       writer_.Finish(response_, grpc::Status::OK, &finished_tag_);
     } else {
       AddRetryPushback(context_, status);

@@ -164,7 +164,10 @@ Batch BatchQueue::Take(int idle_workers) {
       best = it;
     }
   }
+  const bool limited = limits_.max_running > 0;
+  if (limited && running_ == limits_.max_running) return batch;
   if (best != groups_.end()) {
+    if (limited) idle_workers = std::min(idle_workers, limits_.max_running - ++running_);
     Group& group = best->second;
     batch.key = best->first;
     batch.plans = group.plans;
@@ -180,6 +183,13 @@ Batch BatchQueue::Take(int idle_workers) {
     batch.ready_at = std::min(batch.ready_at, ReadyAt(group));
   }
   return batch;
+}
+
+bool BatchQueue::Done() {
+  if (limits_.max_running == 0) return false;
+  MutexLock lock(mu_);
+  --running_;
+  return tasks_ > 0;
 }
 
 bool BatchQueue::SetPlans(const ShapeKey& key, std::shared_ptr<const PlanSet> plans) {

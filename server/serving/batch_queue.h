@@ -30,6 +30,7 @@ struct QueueLimits {
   Duration max_delay{0};        // how long a task may wait for company though a worker is idle
   Duration default_timeout{0};  // for tasks without a deadline; 0: none
   Duration max_timeout{0};      // for all tasks, also those with a later deadline; 0: none
+  int max_running = 0;          // batches taken and not yet done; 0: no limit
   int priority_levels = 0;      // 0: the priorities of tasks are ignored
   int default_priority = 1;     // of tasks that name none, 1 … priority_levels
   bool refuse_hopeless = true;  // tasks that cannot be done before their deadline, as estimated
@@ -77,7 +78,10 @@ class BatchQueue {
   // as many tasks in that order as fit. `idle_workers` others could share the work: the batch is
   // smaller then, if that makes it faster. Without tasks if there is nothing to run now (it may
   // have dropped some).
+  // With `max_running`: nothing while so many run; then Done makes it worth another try.
   Batch Take(int idle_workers) ABSL_LOCKS_EXCLUDED(mu_);
+  // A batch with tasks that was taken has run. True if Take may give another because of that.
+  bool Done() ABSL_LOCKS_EXCLUDED(mu_);
 
   // The plans of a group from now on; makes a new group if need be. True if tasks wait for them.
   bool SetPlans(const ShapeKey& key, std::shared_ptr<const PlanSet> plans) ABSL_LOCKS_EXCLUDED(mu_);
@@ -133,6 +137,7 @@ class BatchQueue {
   int tasks_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t rows_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t next_number_ ABSL_GUARDED_BY(mu_) = 1;
+  int running_ ABSL_GUARDED_BY(mu_) = 0;      // counted with max_running
   bool closed_ ABSL_GUARDED_BY(mu_) = false;  // goes true once, never back
 };
 

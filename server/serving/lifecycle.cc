@@ -182,7 +182,9 @@ void Lifecycle::ApplyModel(const repository::ModelScan& scan) {
       it = model.versions.erase(it);
       continue;
     }
-    version.failure_stands = !repository::WorthRetry(on_disk->second, version.failed);
+    const bool may_fit_now = version.lacked_memory && !version.failure_stands;
+    version.failure_stands =
+        !repository::WorthRetry(on_disk->second, version.failed) && !may_fit_now;
     ++it;
   }
   ReportUntaken(name, model);
@@ -443,17 +445,22 @@ void Lifecycle::FinishLoad(LoadJob& job) {
       return;
     }
   }
-  Model& model = models_.at(name);
-  const auto found = model.versions.find(number);
-  // A version that was to be loaded anew may have been unloaded meanwhile, even loaded again.
-  const bool is_there =
-      found != model.versions.end() &&
-      (!job.reload || (found->second.phase == Phase::kReady && found->second.reloading));
-  if (is_there) {
-    Version& version = found->second;
+  // A version that was to be loaded anew may have been unloaded meanwhile, even loaded again, and
+  // its model may be gone.
+  const auto model = models_.find(name);
+  Version* there = nullptr;
+  if (model != models_.end()) {
+    const auto found = model->second.versions.find(number);
+    if (found != model->second.versions.end()) there = &found->second;
+  }
+  if (there != nullptr && job.reload && !(there->phase == Phase::kReady && there->reloading)) {
+    there = nullptr;
+  }
+  if (there != nullptr) {
+    Version& version = *there;
     version.reloading = false;
     if (job.result.servable != nullptr) {
-      Publish(job, model, version);
+      Publish(job, model->second, version);
     } else if (job.reload) {
       BATON_LOG(Error) << Label(name, number)
                        << ": goes on as it was; it could not be loaded anew: "

@@ -174,6 +174,10 @@ class Loader::Attempt {
     if (!batching.allow_timeout_override) limits.max_timeout = limits.default_timeout;
     limits.preferred_rows = batching.preferred_batch_sizes.empty() ? batching_.preferred_rows
                                                                    : batching.preferred_batch_sizes;
+    limits.max_running = request_.config.instance_count > 0
+                             ? request_.config.instance_count
+                             : static_cast<int>(std::min<int64_t>(
+                                   batching_.max_running_batches.value_or(0), 1 << 20));
     limits.priority_levels = batching.priority_levels;
     if (limits.priority_levels > 0) limits.default_priority = batching.default_priority_level;
     return limits;
@@ -182,10 +186,6 @@ class Loader::Attempt {
   ServableOptions OptionsOfServable() const {
     ServableOptions options;
     options.config = request_.config;
-    options.max_running = options.config.instance_count > 0
-                              ? options.config.instance_count
-                              : static_cast<int>(std::min<int64_t>(
-                                    batching_.max_running_batches.value_or(0), 1 << 20));
     options.max_request_rows =
         RowsFixedByConfig() ? *request_.config.max_batch_size : options_.max_request_rows;
     // A delay is there to collect company; running inline would defeat it.

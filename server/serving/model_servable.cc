@@ -46,6 +46,7 @@ ModelServable::ModelServable(std::string name, int64_t version,
       batched_(warm.batched),
       fixed_shapes_(HasFixedShapes(model_->signature(), warm.batched)),
       parallel_threads_(warm.parallel ? options.parallel_threads : 1),
+      limited_(limits.max_running > 0),
       largest_plan_(warm.largest_rows),
       options_(options),
       context_(context),
@@ -121,9 +122,7 @@ absl::Status ModelServable::Submit(Task task) {
 }
 
 bool ModelServable::RunInline(Task& task, const ShapeKey& key) {
-  if (task.executor == nullptr || !fixed_shapes_ || options_.max_running > 0) {
-    return false;
-  }
+  if (task.executor == nullptr || !fixed_shapes_ || limited_) return false;
   const double seconds = costs_.Estimate(task.rows);
   if (seconds <= 0 || seconds > options_.max_inline_seconds) return false;
   Batch batch;
@@ -140,39 +139,19 @@ bool ModelServable::RunInline(Task& task, const ShapeKey& key) {
 }
 
 Batch ModelServable::Take(int idle_workers) {
-  const int most = options_.max_running;
-  if (most > 0) {
-    MutexLock lock(mu_);
-    if (running_ == most) return {};  // the end of one of them wakes this up
-    ++running_;
-    idle_workers = std::min(idle_workers, most - running_);
-  }
   Batch batch = queue_.Take(idle_workers);
-  if (most > 0 && batch.tasks.empty() && batch.dropped.empty()) {
-    MutexLock lock(mu_);
-    --running_;
-  }
   metrics_->AddQueueDepth(-static_cast<int>(batch.tasks.size() + batch.dropped.size()));
   return batch;
 }
 
 void ModelServable::Run(Batch batch, bool alone, Executor& executor) {
-  RunTaken(std::move(batch), alone, executor);
-  if (options_.max_running == 0) return;
-  {
-    MutexLock lock(mu_);
-    --running_;
-  }
-  context_.scheduler.Wake(shared_from_this());
-}
-
-void ModelServable::RunTaken(Batch batch, bool alone, Executor& executor) {
   for (auto& [task, status] : batch.dropped) task.done(status, {}, {});
   if (batch.tasks.empty()) return;
   if (batch.rows <= largest_plan_ && batch.plans->Find(batch.rows) == nullptr) {
     CompileLater(batch.key, batch.rows);
   }
   RunTasks(batch, alone && parallel_threads_ > 1, executor);
+  if (queue_.Done()) context_.scheduler.Wake(shared_from_this());
 }
 
 void ModelServable::RunTasks(Batch& batch, bool parallel, Executor& executor) {

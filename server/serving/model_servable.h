@@ -27,7 +27,6 @@ struct ServableOptions {
   int64_t max_request_rows = 1;   // where requests are batched
   double max_inline_seconds = 0;  // cheaper requests run on the thread that submits them
   int parallel_threads = 1;       // of plans for a request that is alone
-  int max_running = 0;            // executions at once; 0: as many as there are workers
 };
 
 // What serves every version of a process; outlives all of them.
@@ -74,7 +73,6 @@ class ModelServable final : public Servable,
  private:
   absl::Status CheckRows(const Task& task) const;
   bool RunInline(Task& task, const ShapeKey& key);
-  void RunTaken(Batch batch, bool alone, Executor& executor);
   void RunTasks(Batch& batch, bool parallel, Executor& executor);
   // On the compiler's thread: the plans for `rows` of a shape, and for 1 row.
   void Compile(const ShapeKey& key, int64_t rows);
@@ -86,6 +84,7 @@ class ModelServable final : public Servable,
   const bool batched_;
   const bool fixed_shapes_;  // but for the rows; else one cost curve cannot tell what a task costs
   const int parallel_threads_;  // of a request that is alone; 1: no plans for that
+  const bool limited_;          // in how many batches run at once: then none outside the queue
   const int64_t largest_plan_;  // rows; larger batches run in pieces for good
   const ServableOptions options_;
   const ServableContext context_;
@@ -95,8 +94,6 @@ class ModelServable final : public Servable,
   BatchQueue queue_;
 
   Mutex mu_;
-  // Executions under way; counted where the config limits them.
-  int running_ ABSL_GUARDED_BY(mu_) = 0;
   // Sizes whose compilation was asked for, so that it is asked for once.
   std::set<std::pair<ShapeKey, int64_t>> asked_ ABSL_GUARDED_BY(mu_);
 };

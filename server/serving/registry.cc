@@ -118,6 +118,11 @@ void Registry::Close() {
   closed_ = true;
 }
 
+bool Registry::Knows(absl::string_view model) const {
+  MutexLock lock(mu_);
+  return models_.find(model) != models_.end();
+}
+
 absl::StatusOr<ModelStatus> Registry::Status(absl::string_view model) const {
   MutexLock lock(mu_);
   const auto found = models_.find(model);

@@ -36,6 +36,7 @@ class Registry {
   // From now on Acquire gives kUnavailable: the server is shutting down.
   void Close() ABSL_LOCKS_EXCLUDED(mu_);
 
+  bool Knows(absl::string_view model) const ABSL_LOCKS_EXCLUDED(mu_);
   // kNotFound for a model that is not known.
   absl::StatusOr<ModelStatus> Status(absl::string_view model) const ABSL_LOCKS_EXCLUDED(mu_);
   std::vector<ModelStatus> StatusOfAll() const ABSL_LOCKS_EXCLUDED(mu_);

@@ -14,7 +14,7 @@
 namespace baton::serving {
 namespace {
 
-// Requests before medians of times are compared.
+// Requests before medians of times are compared; then again at twice as many, and so on.
 constexpr size_t kTimesToCompare = 20;
 
 // A failure that is the version's own: neither the caller's wish nor a server that is busy.
@@ -231,7 +231,8 @@ Rollout::Rollout(const repository::RolloutOptions& options, std::shared_ptr<Serv
     : options_(options),
       stable_(std::move(stable)),
       candidate_(std::move(candidate)),
-      decided_(std::move(decided)) {
+      decided_(std::move(decided)),
+      next_comparison_(kTimesToCompare) {
   BATON_CHECK(options_.enabled());
   // Versions of other inputs or outputs cannot be compared.
   const bool comparable = SameInterface(stable_->signature(), candidate_->signature());
@@ -301,7 +302,8 @@ void Rollout::RunShadow(std::shared_ptr<Comparison> comparison) {
 void Rollout::RecordStable(Stage stage, double seconds) {
   MutexLock lock(mu_);
   if (stage != stage_) return;
-  ++of_stable_.requests;
+  // As many as the candidate can have; it may have fewer, where its queue was full.
+  if (static_cast<int64_t>(of_stable_.seconds.size()) >= StageRequests()) return;
   of_stable_.seconds.push_back(seconds);
 }
 
@@ -328,7 +330,7 @@ int64_t Rollout::StageRequests() const {
   return stage_ == Stage::kShadow ? options_.shadow_requests : options_.live_requests;
 }
 
-absl::Status Rollout::Judge(const Fault& fault) const {
+absl::Status Rollout::Judge(const Fault& fault) {
   const char* stage = stage_ == Stage::kShadow ? "shadow" : "live";
   const double allowed = options_.max_error_rate * static_cast<double>(StageRequests());
   if (!fault.status.ok() &&
@@ -339,7 +341,8 @@ absl::Status Rollout::Judge(const Fault& fault) const {
   }
   const bool at_end = of_candidate_.requests >= StageRequests();
   const size_t times = std::min(of_stable_.seconds.size(), of_candidate_.seconds.size());
-  if (times == 0 || !(at_end || times % kTimesToCompare == 0)) return absl::OkStatus();
+  if (times == 0 || !(at_end || times >= next_comparison_)) return absl::OkStatus();
+  next_comparison_ = 2 * times;
   const double ratio = Median(of_candidate_.seconds) / std::max(Median(of_stable_.seconds), 1e-9);
   if (ratio <= options_.max_latency_ratio) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
@@ -351,6 +354,7 @@ absl::Status Rollout::Judge(const Fault& fault) const {
 void Rollout::EnterLiveOrEnd() {
   const bool live = stage_ == Stage::kShadow && options_.live_requests > 0;
   stage_ = live ? Stage::kLive : Stage::kOver;
+  next_comparison_ = kTimesToCompare;
   of_stable_ = {};
   of_candidate_ = {};
 }

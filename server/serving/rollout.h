@@ -61,7 +61,7 @@ class Rollout : public std::enable_shared_from_this<Rollout> {
   void RecordStable(Stage stage, double seconds) ABSL_LOCKS_EXCLUDED(mu_);
   int64_t StageRequests() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Why the candidate must not go on, as far as is known; OK if it may.
-  absl::Status Judge(const Fault& fault) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Judge(const Fault& fault) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EnterLiveOrEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const repository::RolloutOptions options_;
@@ -72,6 +72,7 @@ class Rollout : public std::enable_shared_from_this<Rollout> {
   Stage stage_ ABSL_GUARDED_BY(mu_) = Stage::kShadow;
   int64_t picks_ ABSL_GUARDED_BY(mu_) = 0;
   bool measure_stable_ ABSL_GUARDED_BY(mu_) = false;  // with the next request that it gets
+  size_t next_comparison_ ABSL_GUARDED_BY(mu_);       // of medians: when so many times are known
   Sample of_stable_ ABSL_GUARDED_BY(mu_);
   Sample of_candidate_ ABSL_GUARDED_BY(mu_);
 };

@@ -201,6 +201,31 @@ TEST_F(BatchQueueTest, GivesTasksWithoutADeadlineTheDefaultTimeout) {
   EXPECT_EQ(batch.dropped[0].second.code(), absl::StatusCode::kDeadlineExceeded);
 }
 
+TEST_F(BatchQueueTest, GivesNoMoreBatchesAtOnceThanAllowed) {
+  limits_.max_running = 1;
+  limits_.max_batch_rows = 1;
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  ASSERT_TRUE(Submit(TaskOf(2)).ok());
+  EXPECT_EQ(queue().Take(1).tasks.size(), 1U);
+  const Batch none = queue().Take(1);
+  EXPECT_THAT(none.tasks, IsEmpty());
+  EXPECT_EQ(none.ready_at, kNoDeadline);
+  EXPECT_TRUE(queue().Done());
+  EXPECT_EQ(queue().Take(1).tasks.size(), 1U);
+  EXPECT_FALSE(queue().Done());
+}
+
+TEST_F(BatchQueueTest, ALookThatFindsNothingReadyTakesNoTurn) {
+  limits_.max_running = 1;
+  limits_.max_batch_rows = 8;
+  limits_.max_delay = milliseconds(5);
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  EXPECT_THAT(queue().Take(1).tasks, IsEmpty());
+  EXPECT_NE(queue().Take(1).ready_at, kNoDeadline);  // somebody comes back in time
+  clock_.Advance(milliseconds(5));
+  EXPECT_EQ(queue().Take(1).tasks.size(), 1U);
+}
+
 TEST_F(BatchQueueTest, WithADelayWaitsForCompanyUntilItsTime) {
   limits_.max_batch_rows = 8;
   limits_.max_delay = milliseconds(5);

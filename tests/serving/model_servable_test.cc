@@ -180,7 +180,7 @@ TEST_F(ModelServableTest, RunsDearRequestsOnWorkersOnly) {
 }
 
 TEST_F(ModelServableTest, RunsNoMoreAtOnceThanTheConfigSays) {
-  options_.max_running = 1;
+  limits_.max_running = 1;
   limits_.max_batch_rows = 1;
   cost_seconds_ = 1e-9;
   options_.max_inline_seconds = 1;
