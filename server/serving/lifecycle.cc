@@ -21,13 +21,6 @@ using repository::Phase;
 // the allocator's locks, and smaller ones are reused by the next load anyway.
 constexpr size_t kTrimBytes = size_t{64} << 20;
 
-// What tells whether files have changed for somebody who reads them: a link made to a file or a
-// new owner change its ctime, and a restored copy has another inode.
-repository::Fingerprint ContentStamps(repository::Fingerprint files) {
-  for (repository::FileStamp& file : files) file.ctime_ns = file.inode = 0;
-  return files;
-}
-
 std::string Label(const std::string& name, int64_t number) {
   return absl::StrCat("model \"", name, "\" version ", number);
 }
@@ -39,7 +32,7 @@ std::string Label(const std::string& name, int64_t number) {
 struct Lifecycle::LoadJob {
   LoadRequest request;
   repository::VersionScan scan;
-  Origin origin;
+  ModelState::Origin origin;
   bool reload = false;    // in place of one that is ready
   bool replaces = false;  // another version is ready
   int64_t reserved_bytes = 0;
@@ -117,30 +110,12 @@ void Lifecycle::TellWaiters() {
     const auto model = models_.find(waiter.model);
     const bool may_settle = waiter.pictures < options_.settle_pictures;
     if (stopping || model == models_.end() ||
-        (IsQuiet(model->second) && !(may_settle && IsUnsettled(model->second)))) {
+        (model->second.IsQuiet() && !(may_settle && model->second.IsUnsettled()))) {
       waiter.done();
     } else {
       waiters_.push_back(std::move(waiter));
     }
   }
-}
-
-bool Lifecycle::IsUnsettled(const Model& model) const {
-  bool unsettled = false;
-  for (const auto& [number, version] : model.versions) {
-    if (version.phase == Phase::kReady) return false;
-  }
-  for (const auto& [number, scan] : model.scan.versions) {
-    unsettled = unsettled || (scan.status.ok() && scan.has_model && !repository::MayTake(scan));
-  }
-  return unsettled;
-}
-
-bool Lifecycle::IsQuiet(const Model& model) const {
-  for (const auto& [number, version] : model.versions) {
-    if (version.phase == Phase::kLoading || version.reloading) return false;
-  }
-  return !NextAction(model) && NextReload(model) == 0;
 }
 
 void Lifecycle::Apply(const repository::Snapshot& snapshot) {
@@ -187,7 +162,7 @@ void Lifecycle::ApplyModel(const repository::ModelScan& scan) {
         !repository::WorthRetry(on_disk->second, version.failed) && !may_fit_now;
     ++it;
   }
-  ReportUntaken(name, model);
+  registry_.SetAbsent(name, model.Untaken());
 }
 
 void Lifecycle::ReadConfig(const std::string& name, Model& model) {
@@ -214,98 +189,8 @@ void Lifecycle::ReadConfig(const std::string& name, Model& model) {
   }
 }
 
-void Lifecycle::ReportUntaken(const std::string& name, const Model& model) {
-  std::map<int64_t, absl::Status> untaken;
-  for (const auto& [number, scan] : model.scan.versions) {
-    if (model.versions.contains(number) || repository::MayTake(scan)) continue;
-    if (!scan.status.ok()) {
-      untaken[number] = scan.status;
-    } else if (!scan.has_model) {
-      untaken[number] =
-          absl::UnavailableError(absl::StrCat("its directory has no ", repository::kModelFile));
-    } else {
-      untaken[number] = absl::UnavailableError(
-          "its files are still changing; without a manifest it is taken once they have been the "
-          "same for two polls");
-    }
-  }
-  registry_.SetAbsent(name, untaken);
-}
-
-std::optional<Action> Lifecycle::NextAction(const Model& model) const {
-  std::set<int64_t> available, failed;
-  std::map<int64_t, Phase> phases;
-  for (const auto& [number, version] : model.versions) {
-    phases[number] = version.phase;
-    if (version.phase == Phase::kFailed && version.failure_stands) failed.insert(number);
-  }
-  if (model.wanted) {
-    for (const auto& [number, scan] : model.scan.versions) {
-      const auto phase = phases.find(number);
-      const bool serves = phase != phases.end() && phase->second == Phase::kReady;
-      const bool loadable = repository::MayTake(scan) && model.config_error.ok();
-      // A failure that stands counts as available: the policy passes it over by itself.
-      if (serves || loadable || failed.contains(number)) available.insert(number);
-    }
-  }
-  repository::VersionPolicy policy =
-      model.config.version_policy.value_or(repository::VersionPolicy{});
-  if (model.scan.settings.version_policy) policy = *model.scan.settings.version_policy;
-  repository::DesiredVersions desired = repository::Desired(available, policy, failed);
-  for (const int64_t number : {model.stable, model.candidate}) {
-    const auto phase = phases.find(number);
-    const bool serves = phase != phases.end() && phase->second == Phase::kReady;
-    if (serves && available.contains(number)) desired.versions.insert(number);
-  }
-  // A label holds its version: clients ask for it.
-  for (const auto& [label, number] : WantedLabels(model)) {
-    if (available.contains(number) && !failed.contains(number)) desired.versions.insert(number);
-  }
-  for (const auto& [label, number] : model.labels) {
-    const auto phase = phases.find(number);
-    const bool serves = phase != phases.end() && phase->second == Phase::kReady;
-    if (serves && available.contains(number)) desired.versions.insert(number);
-  }
-  return repository::Next(desired, phases);
-}
-
-int64_t Lifecycle::NextReload(const Model& model) const {
-  if (!model.wanted || !model.config_error.ok()) return 0;
-  for (const auto& [number, version] : model.versions) {
-    if (version.phase == Phase::kLoading || version.reloading) return 0;
-  }
-  for (const auto& [number, version] : model.versions) {
-    const auto scan = model.scan.versions.find(number);
-    if (version.phase != Phase::kReady || scan == model.scan.versions.end()) continue;
-    if (!repository::MayTake(scan->second)) continue;
-    const Origin now{ContentStamps(scan->second.fingerprint), model.config.identity};
-    if (now == version.origin || (version.refused && *version.refused == now)) continue;
-    // Also with a manifest: a copy over the old files changes them one by one.
-    if (now.files != version.origin.files && !scan->second.settled) continue;
-    return number;
-  }
-  return 0;
-}
-
-std::map<std::string, int64_t> Lifecycle::WantedLabels(const Model& model) const {
-  std::map<std::string, int64_t> labels = model.config.labels;
-  for (const auto& [label, number] : model.scan.settings.labels) labels[label] = number;
-  std::erase_if(labels, [](const auto& entry) { return entry.second == 0; });
-  return labels;
-}
-
 void Lifecycle::UpdateLabels(const std::string& name, Model& model) {
-  const auto is_ready = [&model](int64_t number) {
-    const auto version = model.versions.find(number);
-    return version != model.versions.end() && version->second.phase == Phase::kReady;
-  };
-  std::map<std::string, int64_t> labels = WantedLabels(model);
-  for (auto& [label, number] : labels) {
-    if (is_ready(number)) continue;
-    // Until the version that it is to stand for is ready it stands for the former one.
-    const auto former = model.labels.find(label);
-    if (former != model.labels.end() && is_ready(former->second)) number = former->second;
-  }
+  std::map<std::string, int64_t> labels = model.NextLabels();
   if (labels == model.labels) return;
   for (const auto& [label, number] : labels) {
     const auto former = model.labels.find(label);
@@ -328,12 +213,12 @@ bool Lifecycle::Act() {
 }
 
 bool Lifecycle::ActOn(const std::string& name, Model& model) {
-  if (const std::optional<Action> action = NextAction(model)) {
+  if (const std::optional<Action> action = model.NextAction()) {
     if (action->kind == Action::Kind::kLoad) return Load(name, model, action->version, false);
     Unload(name, model, action->version);
     return true;
   }
-  const int64_t reload = NextReload(model);
+  const int64_t reload = model.NextReload();
   return reload != 0 && Load(name, model, reload, true);
 }
 
@@ -341,7 +226,7 @@ bool Lifecycle::Load(const std::string& name, Model& model, int64_t number, bool
   if (idle_loaders_.empty()) return false;
   const repository::VersionScan& scan = model.scan.versions.at(number);
   const int64_t bytes = EstimateLoadBytes(scan.fingerprint);
-  const Origin origin{ContentStamps(scan.fingerprint), model.config.identity};
+  const ModelState::Origin origin{scan.fingerprint, model.config.identity};
   if (const absl::Status room = memory_.Reserve(bytes); !room.ok()) {
     // Memory that is on its way to be free: its owner's end takes this up again.
     if (idle_loaders_.size() < loaders_.size()) return false;
@@ -498,7 +383,6 @@ void Lifecycle::Publish(LoadJob& job, Model& model, Version& version) {
   version.servable = servable;
   version.current = servable.get();
   version.origin = job.origin;
-  version.scanned = job.scan.fingerprint;
   version.refused.reset();
   {
     MutexLock lock(mu_);
@@ -597,7 +481,7 @@ void Lifecycle::Free(ModelServable* servable) {
       Version& failed = version->second;
       registry_.SetState(name, number, VersionState::kFailed, failed.reverted);
       failed.phase = Phase::kFailed;
-      failed.failed = {failed.scanned, ""};
+      failed.failed = {failed.origin.files, ""};
       failed.failure_stands = true;
       failed.reverted = absl::OkStatus();
       failed.current = nullptr;
@@ -639,16 +523,7 @@ void Lifecycle::UpdateSettled() {
   std::erase_if(*awaited_, [this](const std::string& name) {
     const auto found = models_.find(name);
     if (found == models_.end() || !found->second.wanted) return true;
-    const Model& model = found->second;
-    bool loading = false;
-    for (const auto& [number, version] : model.versions) {
-      if (version.phase == Phase::kReady) return true;
-      loading = loading || version.phase == Phase::kLoading;
-    }
-    if (loading) return false;
-    // Something still to come: a step of its own, or files that have not settled.
-    if (NextAction(model)) return false;
-    return !model.config_error.ok() || !IsUnsettled(model);
+    return found->second.HasBegun();
   });
   if (!awaited_->empty()) return;
   MutexLock lock(mu_);

@@ -20,14 +20,12 @@
 #include <vector>
 
 #include "engine/base/mutex.h"
-#include "server/repository/content.h"
-#include "server/repository/version_policy.h"
 #include "server/repository/watcher.h"
 #include "server/serving/background_thread.h"
 #include "server/serving/loader.h"
 #include "server/serving/memory_budget.h"
 #include "server/serving/metrics.h"
-#include "server/serving/model_servable.h"
+#include "server/serving/model_state.h"
 #include "server/serving/registry.h"
 #include "server/serving/rollout.h"
 
@@ -73,38 +71,8 @@ class Lifecycle {
   void Abort() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  // What a version was loaded from.
-  struct Origin {
-    repository::Fingerprint files;
-    std::string config;  // ModelConfig::identity
-    friend bool operator==(const Origin&, const Origin&) = default;
-  };
-  struct Version {
-    repository::Phase phase = repository::Phase::kLoading;
-    std::weak_ptr<ModelServable> servable;   // while ready or unloading
-    const ModelServable* current = nullptr;  // the same, also while it is being freed
-    repository::Fingerprint scanned = {};  // while ready or unloading: the files it was loaded from
-    Origin origin;                         // likewise
-    bool reloading = false;                // while ready: another is being loaded in its place
-    std::optional<Origin> refused;         // while ready: one that could not take its place
-    repository::ContentIdentity failed;    // while failed
-    bool failure_stands = true;            // while failed: its content is the same
-    absl::Status reverted;       // while unloading: why, if that is the end of its rollout
-    bool lacked_memory = false;  // while failed
-  };
-  struct Model {
-    repository::ModelScan scan;  // the last that succeeded
-    bool wanted = true;          // false: vanished, to be unloaded
-    std::optional<repository::FileStamp> config_stamp;
-    std::optional<std::string> config_given;  // ModelSettings::config that was read
-    absl::Status config_error;
-    repository::ModelConfig config;
-    std::map<int64_t, Version> versions;
-    std::map<std::string, int64_t> labels;  // in effect
-    // Versions of the rollout under way; 0: none.
-    int64_t stable = 0;
-    int64_t candidate = 0;
-  };
+  using Version = ModelState::Version;
+  using Model = ModelState;
   struct Waiter {
     std::string model;
     std::function<void()> done;
@@ -118,15 +86,7 @@ class Lifecycle {
   void Apply(const repository::Snapshot& snapshot);
   void ApplyModel(const repository::ModelScan& scan);
   void ReadConfig(const std::string& name, Model& model);
-  void ReportUntaken(const std::string& name, const Model& model);
-  std::map<std::string, int64_t> WantedLabels(const Model& model) const;
   void UpdateLabels(const std::string& name, Model& model);
-  std::optional<repository::Action> NextAction(const Model& model) const;
-  // A version that is ready and to be loaded anew; 0: none.
-  int64_t NextReload(const Model& model) const;
-  bool IsQuiet(const Model& model) const;
-  // No version serves, and files that may become one are still changing.
-  bool IsUnsettled(const Model& model) const;
   // Takes the next step of one model, in turn. False if no model has one that can be taken now.
   bool Act();
   bool ActOn(const std::string& name, Model& model);
