@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
@@ -72,6 +73,7 @@ struct Session::State {
   const PlanImpl* last_plan = nullptr;
   Binding* last_binding = nullptr;
   dnnl::stream stream{CpuEngine()};
+  std::function<void()> between_steps;
 
   Binding& Bind(const PlanImpl& plan);
   absl::Status RunDynamic(const PlanImpl& plan, const PlannedStep& step, Binding& binding);
@@ -163,6 +165,7 @@ absl::StatusOr<absl::Span<const TensorView>> Session::State::Run(
                      scratch.data(),          nullptr, stream.get()};
   for (size_t i = 0; i < steps.size(); ++i) {
     const PlannedStep& step = steps[i];
+    if (i > 0 && between_steps) between_steps();
     absl::Status status;
     around(i, [&] {
       if (step.step == nullptr) {
@@ -218,6 +221,10 @@ absl::StatusOr<absl::Span<const TensorView>> Session::RunProfiled(
     seconds[step] +=
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   });
+}
+
+void Session::SetBetweenSteps(std::function<void()> hook) {
+  state_->between_steps = std::move(hook);
 }
 
 void Session::Trim() {

@@ -3,6 +3,7 @@
 // thread. Its memory is as large as the largest plan it has run.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -36,6 +37,10 @@ class Session {
   absl::StatusOr<absl::Span<const TensorView>> RunProfiled(const Plan& plan,
                                                            absl::Span<const TensorView> inputs,
                                                            std::vector<double>& seconds);
+
+  // `hook` is called between the steps of all runs from now on, on the same thread. It may run
+  // plans of other sessions, but must not use this one. Null: nothing is called.
+  void SetBetweenSteps(std::function<void()> hook);
 
   // Gives memory back that exceeds what the last plan needed.
   void Trim();

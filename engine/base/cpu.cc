@@ -1,10 +1,13 @@
 #include "engine/base/cpu.h"
 
 #include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <fstream>
 #include <string>
 
@@ -18,6 +21,20 @@ std::pair<std::string, std::string> FirstWords(const std::string& path) {
   file >> first >> second;
   return {first, second};
 }
+
+// The kernel's sched_attr, version 0. Newer C libraries have one of their own, which would clash
+// with the kernel's header.
+struct SchedulingAttributes {
+  uint32_t size;
+  uint32_t policy;
+  uint64_t flags;
+  int32_t nice;
+  uint32_t priority;
+  uint64_t runtime_ns;  // of SCHED_OTHER: the length of a turn
+  uint64_t deadline_ns;
+  uint64_t period_ns;
+};
+constexpr uint64_t kShortTurnNs = 200'000;
 
 double ToNumber(const std::string& text) {
   char* end = nullptr;
@@ -66,6 +83,15 @@ int AvailableCores() {
     cores = std::min(cores, static_cast<int>(std::ceil(quota)));
   }
   return std::max(cores, 1);
+}
+
+void PreferShortTurns() {
+  SchedulingAttributes attributes = {};
+  attributes.size = sizeof(attributes);
+  attributes.policy = SCHED_OTHER;
+  attributes.nice = getpriority(PRIO_PROCESS, 0);
+  attributes.runtime_ns = kShortTurnNs;
+  syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
 long long MemoryLimitBytes() {

@@ -7,6 +7,10 @@ namespace baton {
 // v2, rounded up); at least 1.
 int AvailableCores();
 
+// For a thread that works little and often: asks that it gets a core soon after it wakes, for the
+// price of short turns. Linux has it from 6.12 on; elsewhere nothing happens.
+void PreferShortTurns();
+
 // The cgroup's memory limit in bytes, or the machine's memory where there is no limit.
 long long MemoryLimitBytes();
 

@@ -2,9 +2,12 @@
 
 #include <utility>
 
+#include "engine/base/cpu.h"
+
 namespace baton::api {
 
-CallLoop::CallLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue) : queue_(std::move(queue)) {}
+CallLoop::CallLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue, Duration spin)
+    : queue_(std::move(queue)), spin_(spin) {}
 
 CallLoop::~CallLoop() { Stop(); }
 
@@ -13,11 +16,23 @@ void CallLoop::Start(std::function<std::unique_ptr<serving::Executor>()> make_ex
 }
 
 void CallLoop::Run(const std::function<std::unique_ptr<serving::Executor>()>& make_executor) {
+  PreferShortTurns();
   executor_ = make_executor();
   void* tag = nullptr;
   bool ok = false;
-  while (queue_->Next(&tag, &ok)) static_cast<Tag*>(tag)->OnEvent(ok);
+  while (Next(&tag, &ok)) static_cast<Tag*>(tag)->OnEvent(ok);
   executor_.reset();
+}
+
+bool CallLoop::Next(void** tag, bool* ok) {
+  if (spin_ > Duration(0)) {
+    const SteadyTime end = std::chrono::steady_clock::now() + spin_;
+    do {
+      const auto next = queue_->AsyncNext(tag, ok, gpr_time_0(GPR_CLOCK_MONOTONIC));
+      if (next != grpc::CompletionQueue::TIMEOUT) return next == grpc::CompletionQueue::GOT_EVENT;
+    } while (std::chrono::steady_clock::now() < end);
+  }
+  return queue_->Next(tag, ok);
 }
 
 bool CallLoop::WaitForCalls(SteadyTime deadline) {

@@ -43,7 +43,8 @@ class MemberTag final : public Tag {
 
 class CallLoop {
  public:
-  explicit CallLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue);
+  // `spin`: how long the thread asks for the next event before it sleeps until there is one.
+  CallLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue, Duration spin);
   ~CallLoop();
   CallLoop(const CallLoop&) = delete;
   CallLoop& operator=(const CallLoop&) = delete;
@@ -65,8 +66,11 @@ class CallLoop {
 
  private:
   void Run(const std::function<std::unique_ptr<serving::Executor>()>& make_executor);
+  // As grpc::CompletionQueue::Next.
+  bool Next(void** tag, bool* ok);
 
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
+  const Duration spin_;
   std::unique_ptr<serving::Executor> executor_;  // the loop's thread only
   std::thread thread_;
   bool closed_ = false;  // the owner's thread only

@@ -43,6 +43,10 @@ absl::Status GrpcOptions::Validate() const {
     return absl::InvalidArgumentError(
         absl::StrCat("--grpc_max_threads=", max_pollers, ": must be 0 (no bound) or more"));
   }
+  if (poll_spin_us < 0 || poll_spin_us > 1'000'000) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--grpc_poll_spin_us=", poll_spin_us, ": must be from 0 (none) to 1000000 (a second)"));
+  }
   // sockaddr_un::sun_path with its end.
   if (socket_path.size() > 107) {
     return absl::InvalidArgumentError(absl::StrCat("--grpc_socket_path=", socket_path,
@@ -105,7 +109,8 @@ absl::Status GrpcServer::Listen() {
       options_.pollers > 0 ? options_.pollers : std::max(1, AvailableCores() / kCoresPerLoop);
   if (options_.max_pollers > 0) pollers = std::min(pollers, options_.max_pollers);
   for (int i = 0; i < pollers; ++i) {
-    loops_.push_back(std::make_unique<CallLoop>(builder.AddCompletionQueue()));
+    loops_.push_back(std::make_unique<CallLoop>(builder.AddCompletionQueue(),
+                                                std::chrono::microseconds(options_.poll_spin_us)));
   }
   server_ = builder.BuildAndStart();
   if (server_ == nullptr) {

@@ -36,6 +36,7 @@ struct GrpcOptions {
   int max_message_mb = 64;  // largest request, 1 … 2047
   int pollers = 0;          // call loops; 0: one for every eight cores
   int max_pollers = 0;      // of these; 0: no bound
+  int poll_spin_us = 0;     // a call loop polls for so long before it sleeps
   std::vector<ChannelArgument> channel_arguments = {};
   bool enable_health = true;
   AdminAccess admin = AdminAccess::kLocal;

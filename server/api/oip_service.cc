@@ -9,7 +9,6 @@
 #include "server/api/oip_inference.h"
 #include "server/api/oip_model_config.h"
 #include "server/api/oip_statistics.h"
-#include "server/api/run.h"
 #include "server/api/unary_call.h"
 
 namespace baton::api {
@@ -33,6 +32,24 @@ absl::string_view IndexState(serving::VersionState state) {
       return "UNAVAILABLE";
   }
   return "UNKNOWN";
+}
+
+void AddToIndex(const serving::ModelStatus& model, bool only_ready,
+                inference::RepositoryIndexResponse& response) {
+  const auto add = [&](absl::string_view state, const absl::Status& error) {
+    auto& entry = *response.add_models();
+    entry.set_name(model.name);
+    entry.set_state(std::string(state));
+    entry.set_reason(std::string(error.message()));
+    return &entry;
+  };
+  if (model.versions.empty() && !only_ready) add("UNAVAILABLE", model.error);
+  for (const serving::VersionStatus& version : model.versions) {
+    if (only_ready && version.state != serving::VersionState::kReady) continue;
+    auto* entry = add(IndexState(version.state), version.error);
+    entry->set_version(absl::StrCat(version.version));
+    if (version.error.ok()) entry->set_reason(version.note);
+  }
 }
 
 void AddTensorMetadata(
@@ -82,8 +99,9 @@ void OipService::Serve(CallLoop& loop, int busy_calls) {
   ServeUnary(loop, service_, &Service::RequestModelStatistics, 1, [this](auto& call) {
     call.Finish(ModelStatisticsResponse(server_.registry(), call.request(), call.response()));
   });
-  ServeUnary(loop, service_, &Service::RequestRepositoryIndex, 1,
-             [this](auto& call) { call.Finish(RepositoryIndex(call.request(), call.response())); });
+  ServeUnary(loop, service_, &Service::RequestRepositoryIndex, 1, [this](auto& call) {
+    RepositoryIndex(call.request(), call.response(), call.Finisher());
+  });
   ServeUnary(loop, service_, &Service::RequestRepositoryModelLoad, 1, [this](auto& call) {
     admin_.LoadModel(call.request(), call.context().peer(),
                      [&call](const absl::Status& status) { call.Finish(status); });
@@ -146,25 +164,13 @@ absl::Status OipService::ModelReady(const inference::ModelReadyRequest& request,
   return absl::OkStatus();
 }
 
-absl::Status OipService::RepositoryIndex(const inference::RepositoryIndexRequest& request,
-                                         inference::RepositoryIndexResponse& response) {
-  for (const serving::ModelStatus& model : server_.Index()) {
-    const auto add = [&](absl::string_view state, const absl::Status& error) {
-      auto& entry = *response.add_models();
-      entry.set_name(model.name);
-      entry.set_state(std::string(state));
-      entry.set_reason(std::string(error.message()));
-      return &entry;
-    };
-    if (model.versions.empty() && !request.ready()) add("UNAVAILABLE", model.error);
-    for (const serving::VersionStatus& version : model.versions) {
-      if (request.ready() && version.state != serving::VersionState::kReady) continue;
-      auto* entry = add(IndexState(version.state), version.error);
-      entry->set_version(absl::StrCat(version.version));
-      if (version.error.ok()) entry->set_reason(version.note);
-    }
-  }
-  return absl::OkStatus();
+void OipService::RepositoryIndex(const inference::RepositoryIndexRequest& request,
+                                 inference::RepositoryIndexResponse& response, Done done) {
+  server_.Index([&request, &response,
+                 done = std::move(done)](const std::vector<serving::ModelStatus>& models) {
+    for (const serving::ModelStatus& model : models) AddToIndex(model, request.ready(), response);
+    done(absl::OkStatus());
+  });
 }
 
 }  // namespace baton::api

@@ -8,6 +8,7 @@
 #include "server/api/admin.h"
 #include "server/api/call_loop.h"
 #include "server/api/oip_stream.h"
+#include "server/api/run.h"
 #include "server/serving/model_server.h"
 
 namespace baton::api {
@@ -30,8 +31,9 @@ class OipService {
   // What these calls answer, for REST, too.
   absl::Status ModelMetadata(const inference::ModelMetadataRequest& request, SteadyTime arrived,
                              inference::ModelMetadataResponse& response);
-  absl::Status RepositoryIndex(const inference::RepositoryIndexRequest& request,
-                               inference::RepositoryIndexResponse& response);
+  // `request` and `response` live until `done` has been called.
+  void RepositoryIndex(const inference::RepositoryIndexRequest& request,
+                       inference::RepositoryIndexResponse& response, Done done);
 
  private:
   absl::Status ModelReady(const inference::ModelReadyRequest& request,

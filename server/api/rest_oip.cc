@@ -89,11 +89,13 @@ absl::Status ReadIndexBody(absl::string_view body, inference::RepositoryIndexReq
   return reader.status();
 }
 
-absl::StatusOr<std::string> PostIndex(OipService& service, const HttpCall& call) {
+absl::StatusOr<std::string> PostIndex(OipService& service, HttpCall& call) {
   inference::RepositoryIndexRequest request;
   inference::RepositoryIndexResponse response;
   RETURN_IF_ERROR(ReadIndexBody(call.body, request));
-  RETURN_IF_ERROR(service.RepositoryIndex(request, response));
+  RETURN_IF_ERROR(call.Await(serving::Method::kModelMetadata, [&](CallTerms, const Done& done) {
+    service.RepositoryIndex(request, response, done);
+  }));
   std::string json = "[";
   for (const auto& model : response.models()) {
     if (json.size() > 1) json.push_back(',');

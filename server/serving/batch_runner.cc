@@ -99,9 +99,11 @@ class Runner {
       const SteadyTime start = clock_.Now();
       const std::vector<TensorView> inputs = Inputs(plan, begin, piece->rows);
       const SteadyTime gathered = clock_.Now();
+      const double paused = executor_.paused_seconds();
       run.assemble_seconds += Seconds(gathered - start);
       ASSIGN_OR_RETURN(const absl::Span<const TensorView> outputs, executor_.Run(plan, inputs));
-      run.compute_seconds += Seconds(clock_.Now() - gathered);
+      run.compute_seconds +=
+          Seconds(clock_.Now() - gathered) - (executor_.paused_seconds() - paused);
       const bool whole = pieces.size() == 1;
       if (!whole || batch_.tasks.size() > 1) RETURN_IF_ERROR(CheckRows(outputs, piece->rows));
       if (whole) return std::vector<TensorView>(outputs.begin(), outputs.end());

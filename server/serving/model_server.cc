@@ -413,16 +413,21 @@ void ModelServer::SetLabel(const std::string& model, const std::string& label, i
           std::move(done));
 }
 
-std::vector<ModelStatus> ModelServer::Index() const {
+void ModelServer::Index(std::function<void(std::vector<ModelStatus>)> done) const {
   const State& s = *state_;
-  std::vector<ModelStatus> models = s.registry.StatusOfAll();
-  if (s.options.control != ModelServerOptions::Control::kExplicit) return models;
-  std::set<std::string> known;
-  for (const ModelStatus& model : models) known.insert(model.name);
-  for (const auto& [name, scan] : repository::ScanRepository(s.options.repository).models) {
-    if (!known.contains(name)) models.push_back({name, {}, scan.status});
+  if (s.options.control != ModelServerOptions::Control::kExplicit ||
+      s.lifecycle_thread == nullptr) {
+    return done(s.registry.StatusOfAll());
   }
-  return models;
+  s.lifecycle_thread->Post([&s, done = std::move(done)] {
+    std::vector<ModelStatus> models = s.registry.StatusOfAll();
+    std::set<std::string> known;
+    for (const ModelStatus& model : models) known.insert(model.name);
+    for (const auto& [name, scan] : repository::ScanRepository(s.options.repository).models) {
+      if (!known.contains(name)) models.push_back({name, {}, scan.status});
+    }
+    done(std::move(models));
+  });
 }
 
 bool ModelServer::Ready() const {

@@ -113,8 +113,10 @@ class ModelServer {
   // version; kFailedPrecondition: the version is not ready, and allow_labels_of_absent is not set.
   void SetLabel(const std::string& model, const std::string& label, int64_t version, Done done);
 
-  // The models of the repository, also those that are not loaded; with what is wrong with them.
-  std::vector<ModelStatus> Index() const;
+  // Gives `done` the models of the repository, also those that are not loaded; with what is wrong
+  // with them. Calls it once: with Control::kExplicit, where directories have to be read, on the
+  // lifecycle's thread, else before it returns.
+  void Index(std::function<void(std::vector<ModelStatus>)> done) const;
 
   Registry& registry();
   Metrics& metrics();

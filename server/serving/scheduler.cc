@@ -8,6 +8,12 @@
 #include "absl/strings/str_cat.h"
 
 namespace baton::serving {
+namespace {
+
+constexpr int kNoWorker = -1;  // the one that picks is at work already
+
+}  // namespace
+
 Scheduler::Scheduler(int workers, ExecutorFactory factory, const Clock& clock)
     : workers_(workers), factory_(std::move(factory)), clock_(clock) {
   for (int i = 0; i < workers_; ++i) wake_.push_back(std::make_unique<CondVar>());
@@ -42,7 +48,17 @@ void Scheduler::Wake(const std::shared_ptr<WorkSource>& source) {
     notes.service = std::max(notes.service, served_);
     active_.push_back(source);
   }
+  NoteLeastService();
   WakeIdleWorker();
+}
+
+void Scheduler::NoteLeastService() {
+  double least = kAnyService;
+  for (const auto& source : active_) {
+    // One that waits for a delay to end is nothing to look for.
+    if (source->notes_.ready_at == SteadyTime{}) least = std::min(least, source->notes_.service);
+  }
+  least_service_.store(least, std::memory_order_relaxed);
 }
 
 std::shared_ptr<WorkSource> Scheduler::LeastServed(SteadyTime now, SteadyTime& next) {
@@ -58,9 +74,10 @@ std::shared_ptr<WorkSource> Scheduler::LeastServed(SteadyTime now, SteadyTime& n
   return best == nullptr ? nullptr : *best;
 }
 
-bool Scheduler::Pick(int index, Job& job, SteadyTime& next) {
+bool Scheduler::Pick(int index, double below, Job& job, SteadyTime& next) {
   while (std::shared_ptr<WorkSource> source = LeastServed(clock_.Now(), next)) {
     WorkSource::Notes& notes = source->notes_;
+    if (notes.service >= below) return false;
     served_ = std::max(served_, notes.service);
     const uint64_t wakes = notes.wakes;
     const int idle = static_cast<int>(idle_.size());
@@ -70,20 +87,25 @@ bool Scheduler::Pick(int index, Job& job, SteadyTime& next) {
     mu_.Lock();
 
     if (notes.wakes == wakes && notes.active) {
-      notes.ready_at = batch.ready_at;
+      notes.ready_at = batch.ready_at <= batch.taken ? SteadyTime{} : batch.ready_at;
       if (batch.ready_at == kNoDeadline) {
         notes.active = false;
         active_.erase(std::find(active_.begin(), active_.end(), source));
       }
     }
-    if (batch.tasks.empty() && batch.dropped.empty()) continue;
+    if (batch.tasks.empty() && batch.dropped.empty()) {
+      NoteLeastService();
+      continue;
+    }
     // Another worker takes what is left, or sees to it that a delay ends in time.
     if (!active_.empty()) WakeIdleWorker();
     // Charged now and set right when it has run: workers that pick meanwhile go elsewhere.
     notes.service += batch.estimated_seconds;
+    NoteLeastService();
     job.alone = index == 0 && running_ == 0 && active_.empty();
     job.source = std::move(source);
     job.estimated_seconds = batch.estimated_seconds;
+    job.service = notes.service;
     job.batch = std::move(batch);
     ++running_;
     return true;
@@ -91,20 +113,51 @@ bool Scheduler::Pick(int index, Job& job, SteadyTime& next) {
   return false;
 }
 
-void Scheduler::Finish(const Job& job, SteadyTime start) {
+double Scheduler::RunAndCharge(Job& job, Executor& executor) {
+  const double paused = executor.paused_seconds();
+  const SteadyTime start = clock_.Now();
+  job.source->Run(std::move(job.batch), job.alone, executor);
+  const double took = Seconds(clock_.Now() - start) - (executor.paused_seconds() - paused);
   MutexLock lock(mu_);
   --running_;
-  job.source->notes_.service += Seconds(clock_.Now() - start) - job.estimated_seconds;
+  job.source->notes_.service += took - job.estimated_seconds;
+  NoteLeastService();
+  return took;
+}
+
+void Scheduler::RunJob(Job job, Executor& executor, std::unique_ptr<Executor>& inner) {
+  struct Pause {
+    Scheduler& scheduler;
+    const Job& outer;
+    std::unique_ptr<Executor>& inner;
+  } pause{*this, job, inner};
+  // One pointer, so that the function needs no memory of its own.
+  executor.SetPause([&pause] { return pause.scheduler.RunInPause(pause.outer, pause.inner); });
+  RunAndCharge(job, executor);
+  executor.SetPause(nullptr);
+}
+
+double Scheduler::RunInPause(const Job& outer, std::unique_ptr<Executor>& inner) {
+  if (least_service_.load(std::memory_order_relaxed) >= outer.service) return 0;
+  Job job;
+  {
+    MutexLock lock(mu_);
+    SteadyTime next;
+    if (running_ < workers_ || !Pick(kNoWorker, outer.service, job, next)) return 0;
+  }
+  if (inner == nullptr) inner = factory_();
+  return RunAndCharge(job, *inner);
 }
 
 void Scheduler::Work(int index) {
   const std::unique_ptr<Executor> executor = factory_();
+  std::unique_ptr<Executor> inner;
   while (true) {
     Job job;
     {
       MutexLock lock(mu_);
       SteadyTime next;
-      while (!Pick(index, job, next)) {
+      while (!Pick(index, kAnyService, job, next)) {
         if (stopping_ && active_.empty()) {
           for (const auto& wake : wake_) wake->Signal();
           return;
@@ -118,9 +171,7 @@ void Scheduler::Work(int index) {
         idle_.erase(index);
       }
     }
-    const SteadyTime start = clock_.Now();
-    job.source->Run(std::move(job.batch), job.alone, *executor);
-    Finish(job, start);
+    RunJob(std::move(job), *executor, inner);
   }
 }
 
@@ -129,11 +180,10 @@ bool Scheduler::RunOne(Executor& executor) {
   {
     MutexLock lock(mu_);
     SteadyTime next;
-    if (!Pick(0, job, next)) return false;
+    if (!Pick(0, kAnyService, job, next)) return false;
   }
-  const SteadyTime start = clock_.Now();
-  job.source->Run(std::move(job.batch), job.alone, executor);
-  Finish(job, start);
+  std::unique_ptr<Executor> inner;
+  RunJob(std::move(job), executor, inner);
   return true;
 }
 

@@ -1,12 +1,16 @@
 // Scheduler: the process's one pool of workers, shared by all versions of all models. Greedy: a
 // free worker takes what is queued; nothing waits while a worker idles, unless its model asks for
-// a delay. Fair: the source that has had the least of the workers' time goes next. Thread-safe.
+// a delay. Fair: the source that has had the least of the workers' time goes next, and while all
+// workers are busy it does not have to wait for a batch to end: a worker runs it between two steps
+// of the batch it is at. Thread-safe.
 //
 // A source needs no registration: Wake hands it in, and the scheduler lets go of it when it has
 // nothing left.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <set>
 #include <thread>
@@ -37,7 +41,7 @@ class WorkSource {
     bool active = false;    // in active_
     uint64_t wakes = 0;     // calls of Wake
     double service = 0;     // seconds of workers' time, comparable between sources
-    SteadyTime ready_at{};  // nothing can be taken before
+    SteadyTime ready_at{};  // nothing can be taken before; 0: it can be now
   };
   Notes notes_;
 };
@@ -69,16 +73,28 @@ class Scheduler {
     std::shared_ptr<WorkSource> source;
     Batch batch;
     double estimated_seconds = 0;
+    double service = 0;  // the source's, with this batch
     bool alone = false;
   };
+  static constexpr double kAnyService = std::numeric_limits<double>::infinity();
 
   void Work(int index) ABSL_LOCKS_EXCLUDED(mu_);
-  // Takes a batch, leaving the lock while it does. False: nothing to take; `next` is when there
-  // may be.
-  bool Pick(int index, Job& job, SteadyTime& next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Finish(const Job& job, SteadyTime start) ABSL_LOCKS_EXCLUDED(mu_);
+  // Takes a batch of a source that has had less than `below`, leaving the lock while it does.
+  // False: nothing to take; `next` is when there may be.
+  bool Pick(int index, double below, Job& job, SteadyTime& next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Runs what was picked. `inner`, which is made when it is needed, runs what others have to run
+  // meanwhile.
+  void RunJob(Job job, Executor& executor, std::unique_ptr<Executor>& inner)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // Between two steps of `outer`: runs a batch of a source that has had less, if no other worker
+  // is free to. The seconds it took.
+  double RunInPause(const Job& outer, std::unique_ptr<Executor>& inner) ABSL_LOCKS_EXCLUDED(mu_);
+  // Runs it on `executor`; the seconds that it took, pauses left out.
+  double RunAndCharge(Job& job, Executor& executor) ABSL_LOCKS_EXCLUDED(mu_);
   std::shared_ptr<WorkSource> LeastServed(SteadyTime now, SteadyTime& next)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // To be called when a source's notes have changed.
+  void NoteLeastService() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WakeIdleWorker() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const int workers_;
@@ -90,6 +106,8 @@ class Scheduler {
   std::set<int> idle_ ABSL_GUARDED_BY(mu_);  // workers that wait and have not been woken
   int running_ ABSL_GUARDED_BY(mu_) = 0;     // batches
   double served_ ABSL_GUARDED_BY(mu_) = 0;   // service of the source picked last: newcomers' start
+  // Of the sources that can be taken from: what a worker looks at between steps.
+  std::atomic<double> least_service_{kAnyService};
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<std::thread> threads_;  // used by Start and Stop only

@@ -205,10 +205,12 @@ TEST_F(GrpcServer, WrongOptionsAreNamed) {
   too_much.max_message_mb = 2048;
   GrpcOptions path;
   path.socket_path = std::string(200, 's');
+  GrpcOptions spin;
+  spin.poll_spin_us = -1;
   const std::pair<GrpcOptions, const char*> kCases[] = {
       {port, "--port=65536"},        {negative, "--port=-1"},
       {none, "--max_message_mb=0"},  {too_much, "--max_message_mb=2048"},
-      {path, "--grpc_socket_path="},
+      {path, "--grpc_socket_path="}, {spin, "--grpc_poll_spin_us=-1"},
   };
   for (const auto& [options, text] : kCases) {
     const auto server = api::GrpcServer::Start(options, *models_);
@@ -239,6 +241,24 @@ TEST_F(GrpcServer, ListensOnAUnixSocketToo) {
   const auto server = api::GrpcServer::Start(options, *models_);
   EXPECT_EQ(server.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(server.status().message()), HasSubstr("--grpc_socket_path"));
+}
+
+// The thread asks for events instead of sleeping: what it is given meanwhile arrives all the same,
+// and so does the end.
+TEST_F(GrpcServer, AnswersAndStopsWhileItsThreadSpins) {
+  PublishAffine("m", 1, 0);
+  GrpcOptions options;
+  options.port = 0;
+  options.poll_spin_us = 1'000'000;
+  auto server = api::GrpcServer::Start(options, *models_);
+  ASSERT_TRUE(server.ok()) << server.status();
+  const auto stub = tensorflow::serving::PredictionService::NewStub(grpc::CreateChannel(
+      absl::StrCat("127.0.0.1:", (*server)->port()), grpc::InsecureChannelCredentials()));
+  for (int i = 0; i < 20; ++i) {
+    grpc::ClientContext context;
+    tensorflow::serving::PredictResponse response;
+    EXPECT_TRUE(stub->Predict(&context, AffineRequest("m", 1), &response).ok());
+  }
 }
 
 TEST_F(GrpcServer, ManyCallsAtOnceAreAllAnswered) {

@@ -180,6 +180,32 @@ TEST(ModelTest, GivesTheSameBitsToManyThreadsAtOnce) {
   EXPECT_THAT(wrong, ::testing::Each(0));
 }
 
+TEST(ModelTest, ARunMayBeInterruptedByRunsOfOtherSessions) {
+  const auto model = *Model::Parse(SmallNet(), "", {});
+  const auto run = [&](Session& session, const Tensor& input, int threads) {
+    const std::vector<Shape> shapes = {input.shape()};
+    const auto plan = model->GetPlan(shapes, threads);
+    return Tensor::Copy((*session.Run(**plan, {input.view()}))[0]);
+  };
+  const Tensor outer_input = RandomTensor({7, 3, 12, 12}, 1);
+  const Tensor inner_input = RandomTensor({2, 3, 12, 12}, 2);
+  Session outer, inner;
+  const Tensor outer_expected = run(outer, outer_input, 2);
+  const Tensor inner_expected = run(inner, inner_input, 1);
+  size_t interruptions = 0;
+  outer.SetBetweenSteps([&] {
+    ++interruptions;
+    EXPECT_TRUE(Compare(run(inner, inner_input, 1).view(), inner_expected.view(), 0, 0)->within);
+  });
+  EXPECT_TRUE(Compare(run(outer, outer_input, 2).view(), outer_expected.view(), 0, 0)->within);
+  const std::vector<Shape> shapes = {outer_input.shape()};
+  EXPECT_EQ(interruptions, (*model->GetPlan(shapes, 2))->steps().size() - 1);
+  EXPECT_GT(interruptions, 2U);
+  outer.SetBetweenSteps(nullptr);
+  run(outer, outer_input, 2);
+  EXPECT_EQ(interruptions, (*model->GetPlan(shapes, 2))->steps().size() - 1);
+}
+
 TEST(ModelTest, ReadsExternalDataBesideTheFile) {
   testing::TempDir directory;
   ModelBuilder m;

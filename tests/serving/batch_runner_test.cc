@@ -171,6 +171,20 @@ TEST_F(BatchRunnerTest, OneTasksBadDataIsNoOtherTasksError) {
   EXPECT_EQ(recorder_.failed_tasks, 1);
 }
 
+TEST_F(BatchRunnerTest, APauseIsNoPartOfWhatABatchCosts) {
+  Add(1, 1);
+  batch_.plans = Plans({1});
+  executor_.SetPause([this] {
+    clock_.Advance(std::chrono::milliseconds(5));
+    return 0.005;
+  });
+  executor_.on_run = [this](const FakePlan&) {
+    clock_.Advance(std::chrono::milliseconds(1));
+    executor_.Pause();
+  };
+  EXPECT_NEAR(Run().compute_seconds, 0.001, 1e-9);
+}
+
 TEST_F(BatchRunnerTest, UsesAllCoresOnlyWhenTold) {
   batch_.plans = Plans({1}, /*parallel=*/true);
   Add(0, 1);

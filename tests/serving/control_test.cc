@@ -60,7 +60,9 @@ TEST_F(ControlTest, UnderExplicitControlLoadsWhatItIsAskedTo) {
   Await([&] { return server_->Ready(); });  // for requests to load something
   EXPECT_TRUE(absl::IsNotFound(Ask("m").status));
   std::vector<std::string> index;
-  for (const ModelStatus& model : server_->Index()) index.push_back(model.name);
+  std::promise<std::vector<ModelStatus>> listed;
+  server_->Index([&](std::vector<ModelStatus> models) { listed.set_value(std::move(models)); });
+  for (const ModelStatus& model : listed.get_future().get()) index.push_back(model.name);
   EXPECT_THAT(index, ElementsAre("m", "other"));
 
   ASSERT_TRUE(Load("m").ok());

@@ -23,6 +23,9 @@ class FakeSource final : public WorkSource {
  public:
   explicit FakeSource(std::function<void(bool alone)> on_run) : on_run_(std::move(on_run)) {}
 
+  double estimate = 0;                    // seconds of each batch
+  std::function<void(Executor&)> during;  // called while a batch runs; may be null
+
   void Add(int batches, SteadyTime ready_at = {}) {
     MutexLock lock(mu_);
     for (int i = 0; i < batches; ++i) ready_at_.push_back(ready_at);
@@ -37,11 +40,15 @@ class FakeSource final : public WorkSource {
     if (!ready_at_.empty() && ready_at_.front() <= now) {
       ready_at_.pop_front();
       batch.tasks.resize(1);
+      batch.estimated_seconds = estimate;
     }
     if (!ready_at_.empty()) batch.ready_at = ready_at_.front();
     return batch;
   }
-  void Run(Batch, bool alone, Executor&) override { on_run_(alone); }
+  void Run(Batch, bool alone, Executor& executor) override {
+    on_run_(alone);
+    if (during) during(executor);
+  }
 
  private:
   const std::function<void(bool)> on_run_;
@@ -114,6 +121,66 @@ TEST_F(SchedulerTest, ABatchIsAloneOnlyWhenNothingElseWaits) {
   ASSERT_TRUE(scheduler_.RunOne(executor_));
   ASSERT_TRUE(scheduler_.RunOne(executor_));
   EXPECT_THAT(alone_, ElementsAre(false, true));
+}
+
+TEST_F(SchedulerTest, RunsALessServedSourceBetweenTheStepsOfABatch) {
+  auto slow = Source('S', milliseconds(30));
+  auto quick = Source('q', milliseconds(1));
+  slow->estimate = 0.03;
+  slow->during = [&](Executor& executor) {
+    executor.Pause();  // nothing else to do yet
+    EXPECT_EQ(ran_, "S");
+    quick->Add(1);
+    scheduler_.Wake(quick);
+    executor.Pause();
+    EXPECT_EQ(ran_, "Sq");
+    EXPECT_NEAR(executor.paused_seconds(), 0.001, 1e-9);
+    executor.Pause();
+  };
+  slow->Add(1);
+  scheduler_.Wake(slow);
+  ASSERT_TRUE(scheduler_.RunOne(executor_));
+  EXPECT_EQ(ran_, "Sq");
+  EXPECT_THAT(alone_, ElementsAre(true, false));
+  EXPECT_FALSE(scheduler_.RunOne(executor_));
+}
+
+TEST_F(SchedulerTest, ABatchIsPausedNoLongerThanItsShareOfTheTime) {
+  auto slow = Source('S', milliseconds(30));
+  auto flood = Source('f', milliseconds(10));
+  slow->estimate = 0.025;
+  flood->estimate = 0.01;
+  slow->during = [&](Executor& executor) {
+    flood->Add(100);
+    scheduler_.Wake(flood);
+    for (int step = 0; step < 50; ++step) executor.Pause();
+  };
+  slow->Add(2);
+  scheduler_.Wake(slow);
+  ASSERT_TRUE(scheduler_.RunOne(executor_));
+  EXPECT_EQ(ran_, "Sfff");
+  // The pause is not charged to the batch that was paused: both have had 30 ms.
+  ran_.clear();
+  slow->during = nullptr;
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(scheduler_.RunOne(executor_));
+  EXPECT_EQ(std::count(ran_.begin(), ran_.end(), 'S'), 1);
+}
+
+TEST_F(SchedulerTest, ABatchIsNotPausedWhileAnotherWorkerIsFree) {
+  Scheduler two(2, NewFakeExecutor, clock_);
+  auto slow = Source('S', milliseconds(30));
+  auto quick = Source('q', milliseconds(1));
+  slow->estimate = 0.03;
+  slow->during = [&](Executor& executor) {
+    quick->Add(1);
+    two.Wake(quick);
+    executor.Pause();
+  };
+  slow->Add(1);
+  two.Wake(slow);
+  ASSERT_TRUE(two.RunOne(executor_));
+  EXPECT_EQ(ran_, "S");
+  EXPECT_DOUBLE_EQ(executor_.paused_seconds(), 0);
 }
 
 TEST_F(SchedulerTest, ComesBackToADelayedSourceWhenItsTimeHasCome) {
