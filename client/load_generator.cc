@@ -296,12 +296,12 @@ class LoadGenerator::Worker {
     slot->call.reset();
     MutexLock lock(mu_);
     if (slot->measured) last_reply_ = std::max(last_reply_, now);
+    const int64_t latency = Nanoseconds(now - slot->time);
     if (!version.ok()) {
-      interval_.AddError(version.status());
-      if (slot->measured) stats_.AddError(version.status());
+      interval_.AddError(version.status(), latency);
+      if (slot->measured) stats_.AddError(version.status(), latency);
       return false;
     }
-    const int64_t latency = Nanoseconds(now - slot->time);
     const double at_s = Seconds(now - run_.measure_from);
     interval_.AddReply(*version, latency, at_s);
     if (slot->measured) stats_.AddReply(*version, latency, at_s);

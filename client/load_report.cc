@@ -15,11 +15,14 @@ double Milliseconds(int64_t ns) { return static_cast<double>(ns) / 1e6; }
 
 // 1234567 as "1,234,567".
 std::string Grouped(int64_t n) {
-  std::string digits = absl::StrCat(n);
-  for (auto i = static_cast<int64_t>(digits.size()) - 3; i > (n < 0 ? 1 : 0); i -= 3) {
-    digits.insert(static_cast<size_t>(i), ",");
+  const std::string digits = absl::StrCat(n);
+  std::string grouped;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    const bool first = i == 0 || (i == 1 && n < 0);
+    if (!first && (digits.size() - i) % 3 == 0) grouped.push_back(',');
+    grouped.push_back(digits[i]);
   }
-  return digits;
+  return grouped;
 }
 
 std::string OneLine(const std::string& text) { return absl::StrReplaceAll(text, {{"\n", " "}}); }
@@ -107,8 +110,10 @@ std::string LoadReportTable(const LoadSubject& subject, const LoadOptions& optio
     row("went back", "never");
   }
   for (const auto& [code, error] : stats.errors) {
-    row("failed", absl::StrCat(Grouped(error.count), " ", absl::StatusCodeToString(code), ": ",
-                               OneLine(error.example)));
+    row("failed", absl::StrFormat(
+                      "%s %s, p50 %.3f ms, p99 %.3f ms: %s", Grouped(error.count),
+                      absl::StatusCodeToString(code), Milliseconds(error.latency.PercentileNs(50)),
+                      Milliseconds(error.latency.PercentileNs(99)), OneLine(error.example)));
   }
   return table;
 }
@@ -146,6 +151,7 @@ nlohmann::json LoadReportJson(const LoadSubject& subject, const LoadOptions& opt
   for (const auto& [code, error] : stats.errors) {
     json["errors"].push_back({{"code", absl::StatusCodeToString(code)},
                               {"count", error.count},
+                              {"latency_ms", LatencyJson(error.latency)},
                               {"example", error.example}});
   }
   for (const auto& [version, seen] : stats.versions) {

@@ -13,9 +13,10 @@ void LoadStats::AddReply(int64_t version, int64_t latency_ns, double at_s) {
   seen.last_s = at_s;
 }
 
-void LoadStats::AddError(const absl::Status& status) {
+void LoadStats::AddError(const absl::Status& status, int64_t latency_ns) {
   ErrorCount& error = errors[status.code()];
   if (error.count++ == 0) error.example = std::string(status.message());
+  error.latency.Record(latency_ns);
 }
 
 void LoadStats::AddStepBack(int64_t floor, int64_t found, int connection) {
@@ -32,6 +33,7 @@ void LoadStats::Merge(const LoadStats& other) {
     ErrorCount& mine = errors[code];
     if (mine.count == 0) mine.example = error.example;
     mine.count += error.count;
+    mine.latency.Merge(error.latency);
   }
   for (const auto& [version, theirs] : other.versions) {
     VersionReplies& mine = versions[version];

@@ -12,7 +12,8 @@ namespace baton {
 
 struct ErrorCount {
   int64_t count = 0;
-  std::string example;  // the first one's message
+  std::string example;       // the first one's message
+  LatencyHistogram latency;  // how long the caller waited to hear of it
 };
 
 struct VersionReplies {
@@ -24,7 +25,7 @@ struct VersionReplies {
 struct LoadStats {
   // A reply of `version` (0: it did not say which) after `latency_ns`, at `at_s`.
   void AddReply(int64_t version, int64_t latency_ns, double at_s);
-  void AddError(const absl::Status& status);
+  void AddError(const absl::Status& status, int64_t latency_ns);
   // `found` answered a request that was sent after a reply of `floor` had come on its connection.
   void AddStepBack(int64_t floor, int64_t found, int connection);
   void Merge(const LoadStats& other);
@@ -32,7 +33,7 @@ struct LoadStats {
   int64_t Replies() const { return latency.count(); }
   int64_t Failures() const;
 
-  LatencyHistogram latency;   // of replies; an error has none
+  LatencyHistogram latency;   // of replies
   LatencyHistogram send_lag;  // open loop: how long after its time a request was sent
   std::map<absl::StatusCode, ErrorCount> errors;
   std::map<int64_t, VersionReplies> versions;

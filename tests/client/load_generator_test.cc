@@ -186,13 +186,13 @@ TEST(LoadReport, SaysTheSameInTextAndJson) {
   LoadReport report;
   report.elapsed_s = 2;
   for (int i = 0; i < 1500; ++i) report.stats.AddReply(i < 1000 ? 3 : 4, 1'000'000, 0.001 * i);
-  report.stats.AddError(absl::UnavailableError("two\nlines"));
+  report.stats.AddError(absl::UnavailableError("two\nlines"), 3'000'000);
   const LoadSubject subject{"mnist", "x float[8,784], as given", 8};
   const std::string table = LoadReportTable(subject, options, report);
   EXPECT_THAT(table, HasSubstr("1,501, 1 failed"));
   EXPECT_THAT(table, HasSubstr("750.0 requests/s, 6000.0 rows/s"));
   EXPECT_THAT(table, HasSubstr("p99.9 1.000"));
-  EXPECT_THAT(table, HasSubstr("UNAVAILABLE: two lines"));
+  EXPECT_THAT(table, HasSubstr("1 UNAVAILABLE, p50 3.000 ms, p99 3.000 ms: two lines"));
   EXPECT_THAT(table, HasSubstr("went back     never"));
   const nlohmann::json json = LoadReportJson(subject, options, report);
   EXPECT_EQ(json["requests"], 1501);
@@ -200,6 +200,7 @@ TEST(LoadReport, SaysTheSameInTextAndJson) {
   EXPECT_EQ(json["requests_per_s"], 750.0);
   EXPECT_EQ(json["latency_ms"]["p99"], 1.0);
   EXPECT_EQ(json["errors"][0]["code"], "UNAVAILABLE");
+  EXPECT_EQ(json["errors"][0]["latency_ms"]["p99"], 3.0);
   EXPECT_EQ(json["versions"][1]["version"], "4");
   EXPECT_EQ(json["versions"][1]["replies"], 500);
   EXPECT_EQ(json["versions_went_back"], 0);

@@ -10,17 +10,18 @@ namespace {
 TEST(LoadStats, MergeAddsEverything) {
   LoadStats a, b;
   a.AddReply(1, 100, 0.5);
-  a.AddError(absl::UnavailableError("first"));
+  a.AddError(absl::UnavailableError("first"), 100);
   b.AddReply(1, 300, 0.2);
   b.AddReply(2, 500, 0.9);
-  b.AddError(absl::UnavailableError("second"));
-  b.AddError(absl::InternalError("other"));
+  b.AddError(absl::UnavailableError("second"), 900);
+  b.AddError(absl::InternalError("other"), 5);
   b.AddStepBack(3, 2, 7);
   a.Merge(b);
   EXPECT_EQ(a.Replies(), 3);
   EXPECT_EQ(a.Failures(), 3);
   EXPECT_EQ(a.errors[absl::StatusCode::kUnavailable].count, 2);
   EXPECT_EQ(a.errors[absl::StatusCode::kUnavailable].example, "first");
+  EXPECT_EQ(a.errors[absl::StatusCode::kUnavailable].latency.MaxNs(), 900);
   EXPECT_EQ(a.errors[absl::StatusCode::kInternal].example, "other");
   EXPECT_EQ(a.versions[1].replies, 2);
   EXPECT_EQ(a.versions[1].first_s, 0.2);

@@ -1,0 +1,98 @@
+"""Swaps under load: versions of a model are published one after the other while 16 connections
+ask for it; windows with swaps take turns with windows without. Prints a Markdown table. Ends with
+1 if a request failed or a version went back."""
+
+import json
+import pathlib
+import sys
+import time
+
+import load
+import support
+
+CONNECTIONS = 16
+
+
+def busy_seconds():
+    """CPU time that all processes have used."""
+    fields = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, fields[1:8])
+    return (user + nice + system + irq + softirq) / 100
+
+
+class Swapper:
+    """Publishes version after version, each when the one before is the only one left."""
+
+    def __init__(self, nets, server, net):
+        self.nets, self.server, self.net = nets, server, net
+        self.swaps = 0
+        self.memory = {}  # MB by number of swaps
+
+    def versions(self):
+        """The states of those that are not gone."""
+        status, body = support.http_get(self.server.http_port, f"/v1/models/{self.net}")
+        assert status == 200, body
+        return {int(v["version"]): v["state"] for v in json.loads(body)["model_version_status"]
+                if v["state"] != "END"}
+
+    def swap(self):
+        self.swaps += 1
+        version = self.swaps + 1
+        self.nets.publish(self.net, version)
+        support.wait_until(lambda: self.versions() == {version: "AVAILABLE"},
+                           f"version {version} of {self.net} alone")
+        self.nets.withdraw(self.net, version - 1)
+        self.memory[self.swaps] = self.server.watched.memory_mb()
+
+
+def soak(net, options):
+    """A row of the table, and whether nothing failed."""
+    with load.Nets(net) as nets:
+        nets.publish(net, 1)
+        with load.Baton(nets) as server:
+            swapper = Swapper(nets, server, net)
+            target = (server.address, net, nets.input(net), f"--connections={CONNECTIONS}")
+            full = load.run_load(*target, f"--concurrency={CONNECTIONS}", seconds=options.window)
+            # At most so many in flight, as in a closed loop, but paced: latency counts from when a
+            # request was due, so that what a swap delays is not hidden by sending less.
+            paced = [f"--rate={full['requests_per_s'] * options.load:.3f}",
+                     f"--max-in-flight={CONNECTIONS}"]
+            reports = {"quiet": [], "swaps": []}
+            shares = []
+            while swapper.swaps < options.swaps:
+                for kind, found in reports.items():
+                    began, busy = time.monotonic(), busy_seconds()
+                    clients = load.start_load(*target, *paced, seconds=options.window)
+                    while kind == "swaps" and clients.poll() is None and (
+                            swapper.swaps < options.swaps):
+                        swapper.swap()
+                    found.append(load.finish_load(clients))
+                    if kind == "quiet":
+                        shares.append((busy_seconds() - busy) / (time.monotonic() - began))
+                    load.note(f"{net}: {swapper.swaps} swaps, {kind} p99 "
+                              f"{found[-1]['latency_ms']['p99']:.3f} ms")
+    everything = reports["quiet"] + reports["swaps"]
+    failed = sum(report["failed"] for report in everything)
+    back = sum(report["versions_went_back"] for report in everything)
+    quiet, swaps = (load.median(report["latency_ms"]["p99"] for report in reports[kind])
+                    for kind in ("quiet", "swaps"))
+    early = swapper.memory[min(10, swapper.swaps)]
+    end = swapper.memory[swapper.swaps]
+    row = [net, swapper.swaps, sum(report["requests"] for report in everything), failed, back,
+           f"{load.median(shares) / load.CORES:.0%}", f"{quiet:.3f}", f"{swaps:.3f}",
+           f"**{swaps / quiet:.2f}**", f"{early:.1f}", f"{end:.1f}", f"{end / early - 1:+.1%}"]
+    return row, failed == back == 0
+
+
+def main():
+    options = load.arguments(__doc__, nets="mlp,resnet50", swaps=1000, window=10.0, load=0.7)
+    rows, fine = zip(*(soak(net, options) for net in options.nets.split(",")))
+    print(f"Windows of {options.window:g} s, paced at {options.load:.0%} of what the same "
+          f"{CONNECTIONS} connections reach in a closed loop; medians of the windows' p99.\n")
+    load.table(["network", "swaps", "requests", "failed", "went back", "CPU", "p99 ms without",
+                "p99 ms with swaps", "×", "RSS MB after 10", "RSS MB at the end", ""], rows)
+    return 0 if all(fine) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
