@@ -11,6 +11,9 @@
 namespace baton::api {
 namespace {
 
+// For inputs whose rank the model leaves open; NumPy's own bound.
+constexpr size_t kMostDims = 64;
+
 // A name that a caller sent, safe to print and of bounded length.
 std::string Quoted(absl::string_view name) {
   constexpr size_t kLongest = 100;
@@ -125,6 +128,9 @@ absl::StatusOr<int64_t> InputCheck::Input(size_t index, DataType type, absl::str
     return ShapeFault(index, sent_type, shape, text);
   };
   if (type != info.type) return fault("wrong data type");
+  if (shape.size() > kMostDims) {
+    return fault(absl::StrCat("rank is ", shape.size(), ", at most ", kMostDims, " is allowed"));
+  }
   const absl::StatusOr<int64_t> elements = CheckedNumElements(shape);
   if (!elements.ok()) return fault(elements.status().message());
   const bool batched = servable_.max_batch_size() > 0;
@@ -162,6 +168,12 @@ absl::StatusOr<int64_t> InputCheck::Input(size_t index, DataType type, absl::str
                               " are allowed (--max_message_mb)"));
   }
   return *elements;
+}
+
+absl::Status InputCheck::StringBytes(size_t index, size_t bytes) const {
+  if (bytes <= max_tensor_bytes_) return absl::OkStatus();
+  return Fault(index, absl::StrCat("its strings take ", bytes, " bytes, at most ",
+                                   max_tensor_bytes_, " are allowed (--max_message_mb)"));
 }
 
 absl::Status InputCheck::Bytes(size_t index, size_t sent, size_t expected) const {

@@ -65,6 +65,9 @@ class InputCheck {
   absl::StatusOr<int64_t> Input(size_t index, DataType type, absl::string_view sent_type,
                                 absl::Span<const int64_t> shape);
 
+  // OK if a tensor may have strings of so many bytes, here for input `index`.
+  absl::Status StringBytes(size_t index, size_t bytes) const;
+
   // OK if input `index` came with the bytes that its shape needs.
   absl::Status Bytes(size_t index, size_t sent, size_t expected) const;
 

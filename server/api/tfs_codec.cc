@@ -63,6 +63,13 @@ absl::Status FromValues(const Field& field, absl::string_view name, Input& input
       return absl::OkStatus();
     }
   }
+  if constexpr (std::is_same_v<To, std::string>) {
+    // The last string stands for all that were not sent, however long it is.
+    if (sent < needed) {
+      const size_t last = field[field.size() - 1].size();
+      RETURN_IF_ERROR(input.check.StringBytes(input.index, (needed - sent) * last));
+    }
+  }
   Tensor copy(input.view.type, input.view.shape);
   To* to = static_cast<To*>(copy.mutable_data());
   size_t at = 0;

@@ -197,6 +197,36 @@ TEST(TfsCodec, OneValueCannotBlowUpToAnythingLarge) {
               HasSubstr("that is 40000000000 bytes, at most 1048576 are allowed"));
 }
 
+TEST(TfsCodec, OneStringCannotBlowUpEither) {
+  const TestServable servable("m", 1, {{Info("x", DataType::kString, {-1})}, {}}, 0);
+  PredictRequest request;
+  tensorflow::TensorProto& proto = (*request.mutable_inputs())["x"];
+  proto.set_dtype(tensorflow::DT_STRING);
+  proto.mutable_tensor_shape()->add_dim()->set_size(1000);
+  proto.add_string_val("short");
+  EXPECT_TRUE(DecodePredictInputs(request, servable, kMaxBytes).ok());
+  proto.set_string_val(0, std::string(10'000, 's'));
+  const absl::Status status = DecodePredictInputs(request, servable, kMaxBytes).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("its strings take 9990000 bytes, at most 1048576 are allowed"));
+}
+
+TEST(TfsCodec, RankIsBoundedWhereTheModelLeavesItOpen) {
+  engine::ValueInfo any = Info("x", DataType::kFloat, {});
+  any.has_rank = false;
+  const TestServable servable("m", 1, {{any}, {}}, 0);
+  PredictRequest request;
+  for (const size_t rank : {64, 65}) {
+    (*request.mutable_inputs())["x"] = Floats(std::vector<int64_t>(rank, 1), 1);
+    const absl::Status status = DecodePredictInputs(request, servable, kMaxBytes).status();
+    EXPECT_EQ(status.ok(), rank == 64) << status;
+    if (!status.ok()) {
+      EXPECT_THAT(std::string(status.message()), HasSubstr("rank is 65, at most 64 is allowed"));
+    }
+  }
+}
+
 TEST(TfsCodec, EmptyTensorsPassWhereTheModelAllowsThem) {
   const TestServable servable("m", 1, {{Info("past", DataType::kFloat, {1, -1})}, {}}, 0);
   PredictRequest request;
