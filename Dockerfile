@@ -46,7 +46,7 @@ COPY --from=build /src/build/release/bin/baton-server /src/build/release/bin/bat
      /src/build/release/bin/baton-model /usr/local/bin/
 # gRPC, and HTTP: metrics, health, REST.
 EXPOSE 8500 8501
-# Writes nothing but /tmp: runs with --read-only --tmpfs /tmp.
+# Writes nothing: runs with --read-only; --tmpfs /tmp is for a --grpc_socket_path there.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
     CMD baton status --json | grep -q '"ready": true'
 STOPSIGNAL SIGTERM

@@ -15,6 +15,7 @@
 #include "server/api/flags.h"
 #include "server/api/grpc_server.h"
 #include "server/api/http_server.h"
+#include "server/api/secrets.h"
 #include "server/serving/model_server.h"
 
 namespace {
@@ -72,18 +73,21 @@ void WaitOut(const sigset_t& signals, double seconds) {
 
 int Serve(const baton::api::ServerFlags& flags) {
   const sigset_t signals = StopSignals();
+  const auto secrets = baton::api::Secrets::Open(flags.secrets);
+  if (!secrets.ok()) return Fail(secrets.status());
   baton::serving::ModelServer server(flags.serving);
   if (const absl::Status status = server.Start(); !status.ok()) return Fail(status);
-  auto grpc = baton::api::GrpcServer::Start(flags.grpc, server);
+  auto grpc = baton::api::GrpcServer::Start(flags.grpc, server, secrets->get());
   if (!grpc.ok()) return Fail(grpc.status());
   std::unique_ptr<baton::api::HttpServer> http;
   if (flags.http.has_value()) {
-    auto started = baton::api::HttpServer::Start(*flags.http, server);
+    auto started = baton::api::HttpServer::Start(*flags.http, server, secrets->get());
     if (!started.ok()) return Fail(started.status());
     http = *std::move(started);
   }
   BATON_LOG(Info) << "serving gRPC on port " << (*grpc)->port() << ", HTTP "
-                  << (http ? "on port " + std::to_string(http->port()) : std::string("off"));
+                  << (http ? "on port " + std::to_string(http->port()) : std::string("off"))
+                  << ((*secrets)->tls() != nullptr ? ", with TLS" : "");
 
   int signal = 0;
   sigwait(&signals, &signal);

@@ -3,7 +3,6 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/log.h"
 #include "server/api/unary_call.h"
@@ -11,13 +10,6 @@
 
 namespace baton::api {
 namespace {
-
-bool IsLocal(absl::string_view peer) {
-  return absl::StartsWith(peer, "unix:") || absl::StartsWith(peer, "ipv4:127.") ||
-         absl::StartsWith(peer, "ipv6:[::1]") || absl::StartsWith(peer, "ipv6:%5B::1%5D") ||
-         absl::StartsWith(peer, "ipv6:[::ffff:127.") ||
-         absl::StartsWith(peer, "ipv6:%5B::ffff:127.");
-}
 
 // Logs what was asked for, and how it ended.
 Admin::Done Logged(std::string what, absl::string_view peer, Admin::Done done) {
@@ -52,31 +44,14 @@ absl::StatusOr<std::optional<std::string>> ConfigOf(
 }  // namespace
 
 void Admin::Serve(CallLoop& loop) {
-  ServeUnary(loop, service_, &AdminService::AsyncService::RequestSetLabel, 1, [this](auto& call) {
-    SetLabel(call.request(), call.context().peer(),
-             [&call](const absl::Status& status) { call.Finish(status); });
-  });
-}
-
-absl::Status Admin::Check(absl::string_view peer) const {
-  switch (access_) {
-    case AdminAccess::kAll:
-      return absl::OkStatus();
-    case AdminAccess::kLocal:
-      if (IsLocal(peer)) return absl::OkStatus();
-      return absl::PermissionDeniedError(
-          absl::StrCat("changing what is served is allowed from this machine only (--admin=local); "
-                       "the request came from ",
-                       peer));
-    case AdminAccess::kNobody:
-      break;
-  }
-  return absl::PermissionDeniedError("changing what is served is not allowed (--admin=off)");
+  ServeUnary(
+      loop, service_, &AdminService::AsyncService::RequestSetLabel, 1,
+      [this](auto& call) { SetLabel(call.request(), call.context().peer(), call.Finisher()); },
+      Access::kAdmin);
 }
 
 void Admin::ReloadConfig(const tensorflow::serving::ReloadConfigRequest& request,
                          absl::string_view peer, Done done) {
-  if (absl::Status allowed = Check(peer); !allowed.ok()) return done(allowed);
   if (!request.config().has_model_config_list()) {
     return done(absl::InvalidArgumentError(
         "the request has no config.model_config_list; to take all models away send an empty one"));
@@ -90,7 +65,6 @@ void Admin::ReloadConfig(const tensorflow::serving::ReloadConfigRequest& request
 
 void Admin::LoadModel(const inference::RepositoryModelLoadRequest& request, absl::string_view peer,
                       Done done) {
-  if (absl::Status allowed = Check(peer); !allowed.ok()) return done(allowed);
   auto config = ConfigOf(request);
   if (!config.ok()) return done(config.status());
   server_.LoadModel(
@@ -100,7 +74,6 @@ void Admin::LoadModel(const inference::RepositoryModelLoadRequest& request, absl
 
 void Admin::UnloadModel(const inference::RepositoryModelUnloadRequest& request,
                         absl::string_view peer, Done done) {
-  if (absl::Status allowed = Check(peer); !allowed.ok()) return done(allowed);
   for (const auto& [name, value] : request.parameters()) {
     // There are no ensembles, so no models that depend on this one.
     if (name == "unload_dependents") continue;
@@ -114,7 +87,6 @@ void Admin::UnloadModel(const inference::RepositoryModelUnloadRequest& request,
 }
 
 void Admin::SetLabel(const SetLabelRequest& request, absl::string_view peer, Done done) {
-  if (absl::Status allowed = Check(peer); !allowed.ok()) return done(allowed);
   server_.SetLabel(request.model_name(), request.label(), request.version(),
                    Logged(absl::StrCat("label \"", request.label(), "\" of model \"",
                                        request.model_name(), "\" for version ", request.version()),

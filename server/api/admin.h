@@ -1,5 +1,5 @@
-// Admin: the requests that change what is served, and who may make them. For gRPC and HTTP: the
-// functions take messages and call back. Thread-safe.
+// Admin: the requests that change what is served. For gRPC and HTTP: the functions take messages of
+// callers that Gate has let through, and call back. Thread-safe.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -17,24 +17,18 @@
 
 namespace baton::api {
 
-enum class AdminAccess { kAll, kLocal, kNobody };
-
 class Admin {
  public:
   // Called once, on any thread; may be called before the function returns.
   using Done = std::function<void(const absl::Status&)>;
 
-  Admin(serving::ModelServer& server, AdminAccess access) : server_(server), access_(access) {}
+  explicit Admin(serving::ModelServer& server) : server_(server) {}
 
   void Register(grpc::ServerBuilder& builder) { builder.RegisterService(&service_); }
   // REQUIRES: the gRPC server has been built.
   void Serve(CallLoop& loop);
 
-  // kPermissionDenied unless a caller at `peer` may change what is served. `peer`: as gRPC writes
-  // it, "ipv4:127.0.0.1:1234", "ipv6:[::1]:1234", "unix:…".
-  absl::Status Check(absl::string_view peer) const;
-
-  // These check the caller and then do as ModelServer's function of that name.
+  // These do as ModelServer's function of that name, and log who has asked for it.
   void ReloadConfig(const tensorflow::serving::ReloadConfigRequest& request, absl::string_view peer,
                     Done done);
   void LoadModel(const inference::RepositoryModelLoadRequest& request, absl::string_view peer,
@@ -45,7 +39,6 @@ class Admin {
 
  private:
   serving::ModelServer& server_;
-  const AdminAccess access_;
   AdminService::AsyncService service_;
 };
 

@@ -6,8 +6,9 @@
 
 namespace baton::api {
 
-CallLoop::CallLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue, Duration spin)
-    : queue_(std::move(queue)), spin_(spin) {}
+CallLoop::CallLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue, const Gate& gate,
+                   Duration spin)
+    : queue_(std::move(queue)), gate_(gate), spin_(spin) {}
 
 CallLoop::~CallLoop() { Stop(); }
 
@@ -45,6 +46,16 @@ bool CallLoop::WaitForCalls(SteadyTime deadline) {
     }
   }
   return true;
+}
+
+absl::Status CallLoop::CheckCaller(Access access, const grpc::ServerContext& context) const {
+  if (gate_.IsOpenTo(access)) return absl::OkStatus();
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find("authorization");
+  const absl::string_view authorization =
+      found == metadata.end() ? absl::string_view()
+                              : absl::string_view(found->second.data(), found->second.size());
+  return gate_.Check(access, context.peer(), authorization);
 }
 
 void CallLoop::Stop() {

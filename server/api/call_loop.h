@@ -15,6 +15,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/mutex.h"
+#include "server/api/gate.h"
 #include "server/serving/executor.h"
 
 namespace baton::api {
@@ -43,8 +44,9 @@ class MemberTag final : public Tag {
 
 class CallLoop {
  public:
-  // `spin`: how long the thread asks for the next event before it sleeps until there is one.
-  CallLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue, Duration spin);
+  // `gate` says who may make its calls, and outlives it. `spin`: how long the thread asks for the
+  // next event before it sleeps until there is one.
+  CallLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue, const Gate& gate, Duration spin);
   ~CallLoop();
   CallLoop(const CallLoop&) = delete;
   CallLoop& operator=(const CallLoop&) = delete;
@@ -60,6 +62,8 @@ class CallLoop {
   grpc::ServerCompletionQueue* queue() { return queue_.get(); }
   // What small models run on. REQUIRES: called on the loop's thread.
   serving::Executor* executor() { return executor_.get(); }
+  // As Gate::Check, for the caller of `context`.
+  absl::Status CheckCaller(Access access, const grpc::ServerContext& context) const;
 
   void CallPosted() ABSL_LOCKS_EXCLUDED(mu_);
   void CallGone() ABSL_LOCKS_EXCLUDED(mu_);
@@ -70,6 +74,7 @@ class CallLoop {
   bool Next(void** tag, bool* ok);
 
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
+  const Gate& gate_;
   const Duration spin_;
   std::unique_ptr<serving::Executor> executor_;  // the loop's thread only
   std::thread thread_;

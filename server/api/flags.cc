@@ -107,8 +107,21 @@ void AddFlags(CommandLine& app, RawFlags& raw, HttpOptions& http, ServerFlags& f
   app.Add("--admin", raw.admin,
           "Who may load, unload, label and reconfigure: on (all), local (this machine), "
           "off (nobody)");
+  app.Add("--ssl_config_file", flags.secrets.ssl_config,
+          "SSLConfig in text format: both ports speak TLS. Its fields hold PEM, or paths of PEM "
+          "files");
+  app.Add("--auth_token_file", flags.secrets.auth_tokens,
+          "File of bearer tokens, one a line: all calls but health and metrics need one");
+  app.Add("--admin_token_file", flags.secrets.admin_tokens,
+          "File of bearer tokens that calls to load, unload, label and reconfigure need; they do "
+          "for all other calls, too");
+  app.Add("--max_connections", http.max_connections,
+          "HTTP connections open at once; 0: no bound. (gRPC 1.51 has none for its own)");
+  app.Add(
+      "--connection_idle_seconds", flags.grpc.connection_idle_seconds,
+      "Seconds after which a connection without calls is closed [default: HTTP 60, gRPC never]");
   app.Add("--file_system_poll_wait_seconds", raw.poll_wait_seconds,
-          "Seconds between two looks at the models; 0: look once");
+          "Seconds between two looks at the models, certificates and tokens; 0: look once");
   app.Add("--workers", raw.workers, "Threads that run models; 0: the cores there are");
   app.Add("--threads_per_worker", raw.threads_per_worker,
           "Threads that one execution may use, or auto: 1, and all cores for a request "
@@ -284,12 +297,15 @@ absl::Status Apply(const RawFlags& raw, HttpOptions& http, ServerFlags& flags) {
     return absl::InvalidArgumentError(absl::StrCat("--drain_seconds=", flags.drain_seconds,
                                                    ": must be from 0 to ", kMostSeconds));
   }
+  flags.secrets.poll_seconds = flags.serving.poll_seconds;
   RETURN_IF_ERROR(flags.grpc.Validate());
   if (raw.rest_api_port != 0) {
     flags.http = http;
     flags.http->port = raw.rest_api_port;
     flags.http->max_message_mb = flags.grpc.max_message_mb;
     flags.http->admin = flags.grpc.admin;
+    flags.http->connection_idle_seconds =
+        flags.grpc.connection_idle_seconds.value_or(http.connection_idle_seconds);
     RETURN_IF_ERROR(flags.http->Validate());
   }
   return flags.serving.Validate();

@@ -6,6 +6,7 @@
 
 #include "server/api/grpc_server.h"
 #include "server/api/http_server.h"
+#include "server/api/secrets.h"
 #include "server/serving/model_server.h"
 
 namespace baton::api {
@@ -14,6 +15,7 @@ struct ServerFlags {
   serving::ModelServerOptions serving;
   GrpcOptions grpc;
   std::optional<HttpOptions> http;  // no value: off
+  SecretFiles secrets;
   double drain_seconds = 30;
 };
 

@@ -5,13 +5,17 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <mutex>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/cpu.h"
 #include "engine/base/log.h"
 #include "engine/base/status.h"
+#include "server/api/grpc_tls.h"
 #include "server/api/listen_check.h"
 
 namespace baton::api {
@@ -22,10 +26,39 @@ namespace {
 constexpr int kBusyCalls = 64;
 constexpr int kCoresPerLoop = 8;
 
-void ForwardGrpcLog(gpr_log_func_args* line) {
-  if (line->severity == GPR_LOG_SEVERITY_ERROR) {
-    BATON_LOG(Warning) << "gRPC: " << line->message;
+// A client may ask as often whether the server is still there, also while it has no calls; one that
+// asks more often is cut off after a few times.
+constexpr int kLeastPingIntervalMs = 10'000;
+constexpr int kMostHastyPings = 2;
+
+// What holds unless the command line says otherwise.
+std::vector<ChannelArgument> OwnArguments(const GrpcOptions& options) {
+  std::vector<ChannelArgument> arguments = {
+      // Else a second server could listen on the same port, and take half of the requests.
+      {GRPC_ARG_ALLOW_REUSEPORT, 0},
+      {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1},
+      {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kLeastPingIntervalMs},
+      {GRPC_ARG_HTTP2_MAX_PING_STRIKES, kMostHastyPings},
+  };
+  if (options.connection_idle_seconds.has_value()) {
+    arguments.push_back({GRPC_ARG_MAX_CONNECTION_IDLE_MS, *options.connection_idle_seconds * 1000});
   }
+  return arguments;
+}
+
+// True for the first of a second. Thread-safe.
+bool MayLogHandshake() {
+  static std::atomic<SteadyTime> next{SteadyTime::min()};
+  const SteadyTime now = std::chrono::steady_clock::now();
+  SteadyTime due = next.load();
+  return now >= due && next.compare_exchange_strong(due, now + std::chrono::seconds(1));
+}
+
+void ForwardGrpcLog(gpr_log_func_args* line) {
+  if (line->severity != GPR_LOG_SEVERITY_ERROR) return;
+  // Anyone can fail at a handshake, as often as he likes.
+  if (absl::StartsWith(line->message, "Handshake failed") && !MayLogHandshake()) return;
+  BATON_LOG(Warning) << "gRPC: " << line->message;
 }
 
 }  // namespace
@@ -47,6 +80,9 @@ absl::Status GrpcOptions::Validate() const {
     return absl::InvalidArgumentError(absl::StrCat(
         "--grpc_poll_spin_us=", poll_spin_us, ": must be from 0 (none) to 1000000 (a second)"));
   }
+  if (connection_idle_seconds.has_value()) {
+    RETURN_IF_ERROR(CheckIdleSeconds(*connection_idle_seconds));
+  }
   // sockaddr_un::sun_path with its end.
   if (socket_path.size() > 107) {
     return absl::InvalidArgumentError(absl::StrCat("--grpc_socket_path=", socket_path,
@@ -56,7 +92,8 @@ absl::Status GrpcOptions::Validate() const {
 }
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcOptions& options,
-                                                              serving::ModelServer& server) {
+                                                              serving::ModelServer& server,
+                                                              const Secrets* secrets) {
   RETURN_IF_ERROR(options.Validate());
   RETURN_IF_ERROR(CheckPortFree(options.port, "--port"));
   if (!options.socket_path.empty()) {
@@ -69,15 +106,20 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcOptions&
     google::protobuf::SetLogHandler(nullptr);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
-  std::unique_ptr<GrpcServer> out(new GrpcServer(options, server));
+  std::unique_ptr<GrpcServer> out(new GrpcServer(options, server, secrets));
   RETURN_IF_ERROR(out->Listen());
   return out;
 }
 
-GrpcServer::GrpcServer(const GrpcOptions& options, serving::ModelServer& server)
+GrpcServer::GrpcServer(const GrpcOptions& options, serving::ModelServer& server,
+                       const Secrets* secrets)
     : options_(options),
       model_server_(server),
-      admin_(server, options.admin),
+      credentials_(secrets != nullptr && secrets->tls() != nullptr
+                       ? TlsServerCredentials(*secrets)
+                       : grpc::InsecureServerCredentials()),
+      gate_(options.admin, secrets),
+      admin_(server),
       tfs_(server, admin_, static_cast<size_t>(options.max_message_mb) << 20),
       oip_(server, admin_, static_cast<size_t>(options.max_message_mb) << 20),
       health_(server) {}
@@ -85,9 +127,13 @@ GrpcServer::GrpcServer(const GrpcOptions& options, serving::ModelServer& server)
 absl::Status GrpcServer::Listen() {
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(options_.max_message_mb << 20);
-  // Else a second server could listen on the same port, and take half of the requests.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  for (const ChannelArgument& argument : options_.channel_arguments) {
+  std::vector<ChannelArgument> arguments = options_.channel_arguments;
+  for (ChannelArgument& own : OwnArguments(options_)) {
+    const bool given = std::any_of(arguments.begin(), arguments.end(),
+                                   [&](const auto& other) { return other.name == own.name; });
+    if (!given) arguments.push_back(std::move(own));
+  }
+  for (const ChannelArgument& argument : arguments) {
     std::visit([&](const auto& value) { builder.AddChannelArgument(argument.name, value); },
                argument.value);
   }
@@ -95,8 +141,7 @@ absl::Status GrpcServer::Listen() {
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
-  builder.AddListeningPort(absl::StrCat("[::]:", options_.port), grpc::InsecureServerCredentials(),
-                           &port_);
+  builder.AddListeningPort(absl::StrCat("[::]:", options_.port), credentials_, &port_);
   if (!options_.socket_path.empty()) {
     builder.AddListeningPort(absl::StrCat("unix:", options_.socket_path),
                              grpc::InsecureServerCredentials());
@@ -109,7 +154,7 @@ absl::Status GrpcServer::Listen() {
       options_.pollers > 0 ? options_.pollers : std::max(1, AvailableCores() / kCoresPerLoop);
   if (options_.max_pollers > 0) pollers = std::min(pollers, options_.max_pollers);
   for (int i = 0; i < pollers; ++i) {
-    loops_.push_back(std::make_unique<CallLoop>(builder.AddCompletionQueue(),
+    loops_.push_back(std::make_unique<CallLoop>(builder.AddCompletionQueue(), gate_,
                                                 std::chrono::microseconds(options_.poll_spin_us)));
   }
   server_ = builder.BuildAndStart();

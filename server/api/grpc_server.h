@@ -9,6 +9,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -17,8 +18,10 @@
 #include "engine/base/clock.h"
 #include "server/api/admin.h"
 #include "server/api/call_loop.h"
+#include "server/api/gate.h"
 #include "server/api/health_service.h"
 #include "server/api/oip_service.h"
+#include "server/api/secrets.h"
 #include "server/api/tfs_service.h"
 #include "server/serving/model_server.h"
 
@@ -40,6 +43,7 @@ struct GrpcOptions {
   std::vector<ChannelArgument> channel_arguments = {};
   bool enable_health = true;
   AdminAccess admin = AdminAccess::kLocal;
+  std::optional<int> connection_idle_seconds;  // then it is closed; no value: never
 
   // kInvalidArgument, naming the flag, its value and what is allowed.
   absl::Status Validate() const;
@@ -47,10 +51,12 @@ struct GrpcOptions {
 
 class GrpcServer {
  public:
-  // Listens and serves. `server` has been started and outlives this. kInvalidArgument for wrong
-  // options; kFailedPrecondition or kPermissionDenied for a port or socket that cannot be used.
+  // Listens and serves. `server` has been started; it and `secrets` (null: no TLS, no tokens)
+  // outlive this. The Unix socket is plain in any case. kInvalidArgument for wrong options;
+  // kFailedPrecondition or kPermissionDenied for a port or socket that cannot be used.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcOptions& options,
-                                                           serving::ModelServer& server);
+                                                           serving::ModelServer& server,
+                                                           const Secrets* secrets = nullptr);
   ~GrpcServer();  // Shutdown now, and waits for every call to be answered
   GrpcServer(const GrpcServer&) = delete;
   GrpcServer& operator=(const GrpcServer&) = delete;
@@ -65,11 +71,13 @@ class GrpcServer {
   bool Shutdown(SteadyTime deadline);
 
  private:
-  GrpcServer(const GrpcOptions& options, serving::ModelServer& server);
+  GrpcServer(const GrpcOptions& options, serving::ModelServer& server, const Secrets* secrets);
   absl::Status Listen();
 
   const GrpcOptions options_;
   serving::ModelServer& model_server_;
+  const std::shared_ptr<grpc::ServerCredentials> credentials_;  // of the port
+  const Gate gate_;
   Admin admin_;
   TfsService tfs_;
   OipService oip_;

@@ -134,7 +134,7 @@ std::optional<HealthService::Status> HealthService::StatusOf(const std::string& 
 
 void HealthService::Serve(CallLoop& loop) {
   using Service = grpc::health::v1::Health::AsyncService;
-  ServeUnary(loop, service_, &Service::RequestCheck, 1, [this](auto& call) {
+  const auto check = [this](auto& call) {
     const std::string& name = call.request().service();
     const std::optional<Status> status = StatusOf(name);
     if (!status.has_value()) {
@@ -144,7 +144,8 @@ void HealthService::Serve(CallLoop& loop) {
     }
     call.response().set_status(*status);
     call.Finish(absl::OkStatus());
-  });
+  };
+  ServeUnary(loop, service_, &Service::RequestCheck, 1, check, Access::kOpen);
   WatchCall::Post(*this, loop);
 }
 

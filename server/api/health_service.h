@@ -1,6 +1,6 @@
 // grpc.health.v1.Health on a call loop: "" (and each gRPC service's name) is the server, every
 // model is a service of its name. SERVING: the server is ready; the model has a ready version. From
-// SetNotServing on everything is NOT_SERVING. Thread-safe; outlives the loop.
+// SetNotServing on everything is NOT_SERVING. Open to every caller. Thread-safe; outlives the loop.
 #pragma once
 
 #include <grpcpp/grpcpp.h>

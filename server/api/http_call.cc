@@ -10,6 +10,8 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "server/api/grpc_status.h"
 #include "server/api/http_transport.h"
@@ -58,6 +60,12 @@ class EndEvent {
 
 }  // namespace
 
+std::string HttpCall::Peer() const {
+  const std::string& address = request.remote_addr;
+  return absl::StrContains(address, ':') ? absl::StrCat("ipv6:[", address, "]:0")
+                                         : absl::StrCat("ipv4:", address, ":0");
+}
+
 const std::string& HttpCall::Variable(absl::string_view variable) const {
   static const std::string kNone;
   for (const auto& [name, value] : variables) {
@@ -76,6 +84,7 @@ void HttpCall::Send(std::string reply, const char* type) {
 void HttpCall::SendError(const absl::Status& status) {
   Send(ErrorJson(status.message()), kJsonType);
   response.status = HttpCode(status.code());
+  if (absl::IsUnauthenticated(status)) response.set_header("WWW-Authenticate", "Bearer");
 }
 
 void HttpCall::Send(absl::StatusOr<std::string> reply) {

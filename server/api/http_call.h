@@ -32,12 +32,15 @@ struct HttpCall {
   SteadyTime deadline = kNoDeadline;
   size_t max_tensor_bytes = 0;
 
+  // Who sent the request, as gRPC writes it: "ipv4:127.0.0.1:0", "ipv6:[::1]:0".
+  std::string Peer() const;
+
   // What stands for `variable` in the path; "" where its pattern has none of that name.
   const std::string& Variable(absl::string_view variable) const;
 
   // The reply, with status 200.
   void Send(std::string reply, const char* type);
-  // {"error": …} with the status code's HTTP code.
+  // {"error": …} with the status code's HTTP code; a 401 says that a bearer token is wanted.
   void SendError(const absl::Status& status);
   // `reply`, or the error.
   void Send(absl::StatusOr<std::string> reply);

@@ -10,6 +10,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/api/json_writer.h"
 
 namespace baton::api {
 namespace {
@@ -52,11 +56,20 @@ void Print(const sockaddr_storage& address, std::string& ip, int& port) {
 
 }  // namespace
 
-HttpConnection::HttpConnection(int fd) : fd_(fd) {}
+std::string LastReply(absl::string_view status, absl::string_view text) {
+  const std::string body = ErrorJson(text);
+  return absl::StrCat("HTTP/1.1 ", status, "\r\nContent-Type: application/json\r\n",
+                      "Content-Length: ", body.size(), "\r\nConnection: close\r\n\r\n", body);
+}
+
+HttpConnection::HttpConnection(int fd, std::unique_ptr<TlsStream> tls, std::atomic<int>& open)
+    : fd_(fd), tls_(std::move(tls)), open_(open) {}
 
 HttpConnection::~HttpConnection() {
+  if (tls_ != nullptr && !broken_) tls_->SayGoodbye();
   if (close_after_reply_ && !broken_) DrainInput();
   close(fd_);
+  open_.fetch_sub(1);
 }
 
 // To close a socket whose input was not read tells the client's system to drop the reply, too.
@@ -71,7 +84,30 @@ void HttpConnection::DrainInput() {
 }
 
 bool HttpConnection::WaitForRequest(Duration wait) {
-  return in_begin_ < in_end_ || WaitFor(fd_, POLLIN, wait);
+  return in_begin_ < in_end_ || (tls_ != nullptr && tls_->has_pending()) ||
+         WaitFor(fd_, POLLIN, wait);
+}
+
+ssize_t HttpConnection::Receive() {
+  if (tls_ == nullptr) return recv(fd_, in_.data(), in_.size(), MSG_DONTWAIT);
+  ssize_t got = 0;
+  do {
+    got = tls_->Receive(in_.data(), in_.size());
+    // A handshake whose first half does not fit into the socket.
+  } while (got < 0 && errno == EAGAIN && tls_->wants_to_write() &&
+           WaitFor(fd_, POLLOUT, kPatience));
+  return got;
+}
+
+// A client that does not speak TLS, or not as it must, has been told so by TLS itself, unless it
+// speaks HTTP; the rest of what it sends must not take that from it.
+void HttpConnection::RefuseStranger() {
+  if (tls_->met_plain_http()) {
+    const std::string reply =
+        LastReply("400 Bad Request", "this port speaks TLS; ask for https://");
+    broken_ = send(fd_, reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL) < 0;
+  }
+  close_after_reply_ = true;
 }
 
 bool HttpConnection::ReadSome() {
@@ -80,8 +116,12 @@ bool HttpConnection::ReadSome() {
   in_begin_ = in_end_ = 0;
   ssize_t got = 0;
   do {
-    got = recv(fd_, in_.data(), in_.size(), MSG_DONTWAIT);
+    got = Receive();
   } while (got < 0 && errno == EINTR);
+  if (got < 0 && errno == EPROTO && tls_ != nullptr) {
+    RefuseStranger();
+    return false;
+  }
   if (got > 0) {
     in_end_ = static_cast<size_t>(got);
     return true;
@@ -119,7 +159,7 @@ ssize_t HttpConnection::read(char* to, size_t size) {
     // "100 Continue" must be out before the client goes on.
     if (broken_ || !Flush()) return -1;
     const Duration left = deadline_ - std::chrono::steady_clock::now();
-    if (!WaitFor(fd_, POLLIN, std::min<Duration>(kPatience, left))) {
+    if (!WaitForRequest(std::min<Duration>(kPatience, left))) {
       timed_out_ = true;
       close_after_reply_ = true;
       return -1;
@@ -151,14 +191,19 @@ bool HttpConnection::Flush() {
   return sent;
 }
 
+ssize_t HttpConnection::SendSome(absl::string_view first, absl::string_view second) {
+  if (tls_ != nullptr) return tls_->Send(first.empty() ? second : first);
+  iovec parts[2] = {{const_cast<char*>(first.data()), first.size()},
+                    {const_cast<char*>(second.data()), second.size()}};
+  msghdr message{};
+  message.msg_iov = parts;
+  message.msg_iovlen = 2;
+  return sendmsg(fd_, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 bool HttpConnection::Send(absl::string_view first, absl::string_view second) {
   while (!broken_ && !(first.empty() && second.empty())) {
-    iovec parts[2] = {{const_cast<char*>(first.data()), first.size()},
-                      {const_cast<char*>(second.data()), second.size()}};
-    msghdr message{};
-    message.msg_iov = parts;
-    message.msg_iovlen = 2;
-    const ssize_t sent = sendmsg(fd_, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t sent = SendSome(first, second);
     if (sent >= 0) {
       const size_t of_first = std::min(first.size(), static_cast<size_t>(sent));
       first.remove_prefix(of_first);

@@ -1,26 +1,34 @@
-// HttpConnection: one client's TCP connection, as the stream that cpp-httplib reads requests from
-// and writes replies to. It keeps what was read beyond a request for the next one, sends head and
-// body of a reply together, bounds the bytes of a head and the time of a request, and says when the
-// client has gone. Belongs to one thread at a time; closes the socket when it goes.
+// HttpConnection: one client's TCP connection, plain or with TLS, as the stream that cpp-httplib
+// reads requests from and writes replies to. It keeps what was read beyond a request for the next
+// one, sends head and body of a reply together, bounds the bytes of a head and the time of a
+// request, and says when the client has gone. Belongs to one thread at a time; closes the socket
+// when it goes.
 #pragma once
 
 #include <httplib.h>
 
+#include <atomic>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
 #include "engine/base/clock.h"
+#include "server/api/tls.h"
 
 namespace baton::api {
 
 // How a reply may be compressed, as the request says.
 enum class Encoding { kIdentity, kGzip, kDeflate };
 
+// A whole reply for a client that gets no other: {"error": text}.
+std::string LastReply(absl::string_view status, absl::string_view text);
+
 class HttpConnection final : public httplib::Stream {
  public:
-  // Takes `fd`, a connected socket.
-  explicit HttpConnection(int fd);
+  // Takes `fd`, a connected socket; `tls` over it, or null. Counts itself out of `open` when it
+  // goes.
+  HttpConnection(int fd, std::unique_ptr<TlsStream> tls, std::atomic<int>& open);
   ~HttpConnection() override;
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
@@ -29,7 +37,8 @@ class HttpConnection final : public httplib::Stream {
 
   // Waits at most `wait` for bytes of the next request. False if there are none.
   bool WaitForRequest(Duration wait);
-  // REQUIRES: WaitForRequest() was true. False if the client has closed the connection.
+  // REQUIRES: WaitForRequest() was true. False if the client has closed the connection. Under TLS
+  // what has come need not be bytes of a request yet.
   bool ReadSome();
   // What was read and not yet taken.
   absl::string_view buffered() const {
@@ -65,10 +74,16 @@ class HttpConnection final : public httplib::Stream {
   socket_t socket() const override;
 
  private:
+  // As recv and sendmsg, without waiting.
+  ssize_t Receive();
+  ssize_t SendSome(absl::string_view first, absl::string_view second);
   bool Send(absl::string_view first, absl::string_view second);
+  void RefuseStranger();
   void DrainInput();
 
   const int fd_;
+  const std::unique_ptr<TlsStream> tls_;  // null: plain
+  std::atomic<int>& open_;
   std::vector<char> in_;
   size_t in_begin_ = 0;
   size_t in_end_ = 0;

@@ -8,8 +8,9 @@
 
 namespace baton::api {
 
-void HttpRouter::Add(std::string method, absl::string_view pattern, Handler handler) {
-  Route route{std::move(method), {}, std::move(handler)};
+void HttpRouter::Add(std::string method, absl::string_view pattern, Handler handler,
+                     Access access) {
+  Route route{std::move(method), {}, std::move(handler), access};
   for (const absl::string_view part : absl::StrSplit(pattern, '/')) {
     if (!absl::StartsWith(part, "{")) {
       route.segments.push_back({"", std::string(part)});
@@ -50,6 +51,7 @@ HttpRouter::Found HttpRouter::Find(absl::string_view method, absl::string_view p
     if (!Matches(route, parts, found.variables)) continue;
     if (route.method == method) {
       found.handler = &route.handler;
+      found.access = route.access;
       return found;
     }
     absl::StrAppend(&found.allowed, found.allowed.empty() ? "" : ", ", route.method);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "server/api/gate.h"
 
 namespace baton::api {
 
@@ -25,10 +26,13 @@ class HttpRouter {
   using Handler = std::function<void(HttpCall&)>;
 
   // `method` is GET (which answers HEAD, too) or POST. The first pattern that fits a path counts.
-  void Add(std::string method, absl::string_view pattern, Handler handler);
+  // `access`: what its callers need.
+  void Add(std::string method, absl::string_view pattern, Handler handler,
+           Access access = Access::kData);
 
   struct Found {
     const Handler* handler = nullptr;  // null: there is none
+    Access access = Access::kData;
     PathVariables variables;
     std::string allowed;  // if there is none: the methods that the path takes; "": no such path
   };
@@ -43,6 +47,7 @@ class HttpRouter {
     std::string method;
     std::vector<Segment> segments;
     Handler handler;
+    Access access;
   };
   static bool Matches(const Route& route, const std::vector<absl::string_view>& parts,
                       PathVariables& variables);

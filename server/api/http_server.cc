@@ -104,26 +104,37 @@ absl::Status HttpOptions::Validate() const {
     return absl::InvalidArgumentError(
         absl::StrCat("--rest_api_timeout_in_ms=", timeout_ms, ": must be 1 or more"));
   }
-  return absl::OkStatus();
+  if (max_connections < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--max_connections=", max_connections, ": must be 0 (no bound) or more"));
+  }
+  return CheckIdleSeconds(connection_idle_seconds);
 }
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options,
-                                                              serving::ModelServer& server) {
+                                                              serving::ModelServer& server,
+                                                              const Secrets* secrets) {
   RETURN_IF_ERROR(options.Validate());
   RETURN_IF_ERROR(CheckPortFree(options.port, "--rest_api_port"));
-  std::unique_ptr<HttpServer> out(new HttpServer(options, server));
+  std::unique_ptr<HttpServer> out(new HttpServer(options, server, secrets));
   RETURN_IF_ERROR(out->Listen());
   return out;
 }
 
-HttpServer::HttpServer(const HttpOptions& options, serving::ModelServer& server)
+HttpServer::HttpServer(const HttpOptions& options, serving::ModelServer& server,
+                       const Secrets* secrets)
     : options_(options),
       model_server_(server),
-      admin_(server, options.admin),
+      gate_(options.admin, secrets),
+      admin_(server),
       tfs_(server, admin_, max_body_bytes()),
       oip_(server, admin_, max_body_bytes()),
       transport_(std::make_unique<HttpTransport>(
-          HttpTransport::Options{options.threads, std::chrono::milliseconds(options.timeout_ms)})) {
+          HttpTransport::Options{.threads = options.threads,
+                                 .request_timeout = std::chrono::milliseconds(options.timeout_ms),
+                                 .idle_time = std::chrono::seconds(options.connection_idle_seconds),
+                                 .max_connections = options.max_connections,
+                                 .secrets = secrets})) {
   AddRoutes();
   SetHandlers();
 }
@@ -149,14 +160,16 @@ absl::Status HttpServer::Listen() {
 
 void HttpServer::AddRoutes() {
   for (const char* path : {"/healthz", "/v2/health/live"}) {
-    router_.Add("GET", path, [](HttpCall& call) { call.Send("ok\n", kTextType); });
+    router_.Add(
+        "GET", path, [](HttpCall& call) { call.Send("ok\n", kTextType); }, Access::kOpen);
   }
   for (const char* path : {"/readyz", "/v2/health/ready"}) {
-    router_.Add("GET", path, [this](HttpCall& call) {
+    const auto answer = [this](HttpCall& call) {
       const bool ready = model_server_.Ready();
       call.Send(ready ? "ready\n" : "not ready\n", kTextType);
       if (!ready) call.response.status = 503;
-    });
+    };
+    router_.Add("GET", path, answer, Access::kOpen);
   }
   std::vector<std::string> metrics_paths;
   if (options_.serve_metrics) metrics_paths = {"/metrics", "/monitoring/prometheus/metrics"};
@@ -164,9 +177,10 @@ void HttpServer::AddRoutes() {
     metrics_paths.push_back(options_.metrics_path);
   }
   for (const std::string& path : metrics_paths) {
-    router_.Add("GET", path, [this](HttpCall& call) {
+    const auto answer = [this](HttpCall& call) {
       call.Send(model_server_.metrics().Render(), "text/plain; version=0.0.4; charset=utf-8");
-    });
+    };
+    router_.Add("GET", path, answer, Access::kOpen);
   }
   router_.Add("GET", "/",
               [this](HttpCall& call) { call.Send(Overview(model_server_), kTextType); });
@@ -233,6 +247,15 @@ void HttpServer::Dispatch(const httplib::Request& request, httplib::Response& re
         response);
   }
   HttpCall call{request, response, std::move(found.variables), "", {}};
+  if (!gate_.IsOpenTo(found.access)) {
+    const absl::Status allowed =
+        gate_.Check(found.access, call.Peer(), request.get_header_value("Authorization"));
+    if (!allowed.ok()) {
+      // Strangers do not get to send a body.
+      if (body != nullptr) HttpTransport::Current().CloseAfterReply();
+      return call.SendError(allowed);
+    }
+  }
   if (body != nullptr && !ReadBody(*body, call)) return;
   call.arrived = std::chrono::steady_clock::now();
   call.deadline = call.arrived + std::chrono::milliseconds(options_.timeout_ms);

@@ -2,6 +2,9 @@
 // people, probes and Prometheus. Used from one thread. Its threads and connections are those of
 // HttpTransport.
 //
+// Where there is a certificate all of it is HTTPS. Where there are tokens, health and metrics are
+// open all the same, and everything else needs one: 401 without.
+//
 //   /healthz  /v2/health/live     200 while the process runs
 //   /readyz   /v2/health/ready    200 or 503, as ModelServer::Ready
 //   /metrics  /monitoring/prometheus/metrics
@@ -20,8 +23,10 @@
 
 #include "absl/status/statusor.h"
 #include "server/api/admin.h"
+#include "server/api/gate.h"
 #include "server/api/http_router.h"
 #include "server/api/oip_service.h"
+#include "server/api/secrets.h"
 #include "server/api/tfs_service.h"
 #include "server/serving/model_server.h"
 
@@ -41,6 +46,8 @@ struct HttpOptions {
   int max_message_mb = 64;  // largest body, 1 … 2047
   int timeout_ms = 30000;   // a request that has not run by then is not run
   AdminAccess admin = AdminAccess::kLocal;
+  int max_connections = 0;           // 0: no bound
+  int connection_idle_seconds = 60;  // after which one that sends nothing is closed
   bool serve_metrics = true;
   std::string metrics_path = {};  // another path for them; "": none
 
@@ -50,10 +57,12 @@ struct HttpOptions {
 
 class HttpServer {
  public:
-  // Listens and serves. `server` outlives this. kInvalidArgument for wrong options;
-  // kFailedPrecondition or kPermissionDenied for a port that cannot be used.
+  // Listens and serves. `server` and `secrets` (null: no TLS, no tokens) outlive this.
+  // kInvalidArgument for wrong options; kFailedPrecondition or kPermissionDenied for a port that
+  // cannot be used.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const HttpOptions& options,
-                                                           serving::ModelServer& server);
+                                                           serving::ModelServer& server,
+                                                           const Secrets* secrets = nullptr);
   ~HttpServer();  // ends what is being answered, and joins
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
@@ -61,7 +70,7 @@ class HttpServer {
   int port() const { return port_; }
 
  private:
-  HttpServer(const HttpOptions& options, serving::ModelServer& server);
+  HttpServer(const HttpOptions& options, serving::ModelServer& server, const Secrets* secrets);
   absl::Status Listen();
   void AddRoutes();
   void SetHandlers();
@@ -74,6 +83,7 @@ class HttpServer {
 
   const HttpOptions options_;
   serving::ModelServer& model_server_;
+  const Gate gate_;
   Admin admin_;
   TfsService tfs_;  // for their functions; gRPC knows nothing of these two
   OipService oip_;

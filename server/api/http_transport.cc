@@ -23,7 +23,6 @@ namespace baton::api {
 namespace {
 
 constexpr int kThreadsWithoutSlot = 2;
-constexpr std::chrono::seconds kIdleTime(60);
 constexpr size_t kMostParked = 4096;
 constexpr size_t kMaxHeadBytes = size_t{64} << 10;
 // A client that asks again at once is not worth parking, while threads are free.
@@ -90,7 +89,8 @@ HttpTransport::HttpTransport(const Options& options)
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   });
-  set_keep_alive_timeout(kIdleTime.count());
+  set_keep_alive_timeout(
+      std::chrono::duration_cast<std::chrono::seconds>(options_.idle_time).count());
   set_keep_alive_max_count(1'000'000);  // only told to clients
 }
 
@@ -139,7 +139,19 @@ void HttpTransport::Stop() {
 }
 
 bool HttpTransport::process_and_close_socket(socket_t socket) {
-  Serve(std::make_unique<HttpConnection>(socket), /*has_slot=*/false);
+  const bool too_many = open_.fetch_add(1) >= options_.max_connections &&
+                        options_.max_connections > 0 && !CloseLongestIdle();
+  const std::shared_ptr<const TlsContext> tls =
+      options_.secrets == nullptr ? nullptr : options_.secrets->tls();
+  auto connection = std::make_unique<HttpConnection>(
+      socket, tls == nullptr ? nullptr : std::make_unique<TlsStream>(*tls, socket), open_);
+  if (!too_many) {
+    Serve(std::move(connection), /*has_slot=*/false);
+  } else if (tls == nullptr) {  // else a handshake would come first
+    connection->write(LastReply("503 Service Unavailable",
+                                "the server has too many connections (--max_connections)"));
+    connection->Flush();
+  }
   return true;
 }
 
@@ -243,18 +255,29 @@ void HttpTransport::Park(Connection connection) {
   Connection oldest;
   MutexLock lock(mu_);
   if (stopping_) return;
-  if (parked_.size() >= most_parked_) {
-    oldest = std::move(parked_.front().connection);
-    parked_by_fd_.erase(oldest->fd());
-    parked_.pop_front();
-  }
+  if (parked_.size() >= most_parked_) oldest = UnparkLongestIdle();
   const int fd = connection->fd();
   epoll_event event{};
   event.events = EPOLLIN | EPOLLRDHUP;
   event.data.fd = fd;
   if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) return;
-  parked_.push_back({std::move(connection), std::chrono::steady_clock::now() + kIdleTime});
+  parked_.push_back({std::move(connection), std::chrono::steady_clock::now() + options_.idle_time});
   parked_by_fd_[fd] = std::prev(parked_.end());
+}
+
+HttpTransport::Connection HttpTransport::UnparkLongestIdle() {
+  Connection oldest = std::move(parked_.front().connection);
+  parked_by_fd_.erase(oldest->fd());
+  parked_.pop_front();
+  return oldest;
+}
+
+bool HttpTransport::CloseLongestIdle() {
+  Connection oldest;
+  MutexLock lock(mu_);
+  if (parked_.empty()) return false;
+  oldest = UnparkLongestIdle();
+  return true;
 }
 
 HttpTransport::Connection HttpTransport::Unpark(int fd) {
@@ -279,12 +302,18 @@ std::list<HttpTransport::Parked> HttpTransport::TakeExpired(SteadyTime now) {
   return expired;
 }
 
+Duration HttpTransport::TimeToNextExpiry() {
+  MutexLock lock(mu_);
+  if (parked_.empty()) return options_.idle_time;  // one that comes now has all of it
+  return std::max(Duration::zero(), parked_.front().until - std::chrono::steady_clock::now());
+}
+
 void HttpTransport::WatchParked() {
   constexpr int kEvents = 64;
   epoll_event events[kEvents];
   while (!stopping_) {
-    const auto longest = std::chrono::duration_cast<std::chrono::milliseconds>(kIdleTime);
-    const int ready = epoll_wait(epoll_, events, kEvents, static_cast<int>(longest.count()));
+    const auto wait = std::chrono::ceil<std::chrono::milliseconds>(TimeToNextExpiry());
+    const int ready = epoll_wait(epoll_, events, kEvents, static_cast<int>(wait.count()));
     for (int i = 0; i < ready; ++i) {
       if (Connection connection = Unpark(events[i].data.fd)) {
         Enqueue(std::move(connection), /*has_slot=*/false);

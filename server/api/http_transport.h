@@ -2,9 +2,10 @@
 //
 // The library keeps a thread for each connection, as long as that is open. Here a connection whose
 // client sends nothing is parked: one thread watches all of those, and gives a connection to the
-// pool when bytes come. Idle clients cost a socket, never a thread; they are closed after a minute,
-// and earlier, the longest idle first, where there are more than 4096 or than half of the files
-// that the process may open.
+// pool when bytes come. Idle clients cost a socket, never a thread; they are closed after
+// `idle_time`, and earlier, the longest idle first, where there are more than 4096 or than half of
+// the files that the process may open, or where a new one would be more than `max_connections`. If
+// none is idle then, the new one gets a 503. A TLS handshake that is under way counts as idle.
 //
 // Requests that bring a body, which may wait for a model, take `threads` of the pool at most; more
 // of them wait in order of arrival. A few threads are left over for everything else, so that health
@@ -29,6 +30,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/mutex.h"
 #include "server/api/http_connection.h"
+#include "server/api/secrets.h"
 
 namespace baton::api {
 
@@ -37,6 +39,9 @@ class HttpTransport final : public httplib::Server {
   struct Options {
     int threads = 1;                // requests with a body that are worked on at once
     Duration request_timeout = {};  // from a request's first byte to its last
+    Duration idle_time = std::chrono::seconds(60);
+    int max_connections = 0;           // 0: no bound
+    const Secrets* secrets = nullptr;  // whose TLS new connections speak; null: none
   };
 
   explicit HttpTransport(const Options& options);
@@ -67,6 +72,10 @@ class HttpTransport final : public httplib::Server {
   void Park(Connection connection) ABSL_LOCKS_EXCLUDED(mu_);
   void WatchParked();
   Connection Unpark(int fd) ABSL_LOCKS_EXCLUDED(mu_);
+  Connection UnparkLongestIdle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // True if there was one.
+  bool CloseLongestIdle() ABSL_LOCKS_EXCLUDED(mu_);
+  Duration TimeToNextExpiry() ABSL_LOCKS_EXCLUDED(mu_);
   std::list<Parked> TakeExpired(SteadyTime now) ABSL_LOCKS_EXCLUDED(mu_);
 
   const Options options_;
@@ -75,6 +84,7 @@ class HttpTransport final : public httplib::Server {
   httplib::TaskQueue* pool_ = nullptr;  // set before the first connection; lives until Stop
   std::atomic<bool> stopping_{false};
   std::atomic<int> busy_{0};  // threads of the pool that have a connection
+  std::atomic<int> open_{0};  // connections
   int epoll_ = -1;
   int stop_event_ = -1;
   std::thread accepting_;

@@ -90,4 +90,11 @@ absl::Status CheckSocketFree(const std::string& path, const std::string& flag) {
   return error == 0 ? absl::OkStatus() : fault(std::strerror(error));
 }
 
+absl::Status CheckIdleSeconds(int seconds) {
+  constexpr int kDay = 24 * 3600;
+  if (seconds >= 1 && seconds <= kDay) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--connection_idle_seconds=", seconds, ": must be from 1 to ", kDay));
+}
+
 }  // namespace baton::api

@@ -1,5 +1,6 @@
-// Asks the system whether a TCP port or Unix socket can be listened on, for an error that says why
-// not; the libraries that then listen only say that they could not.
+// What both servers check before they listen. Whether a TCP port or Unix socket can be listened on
+// the system is asked for an error that says why not; the libraries that then listen only say that
+// they could not.
 #pragma once
 
 #include <string>
@@ -16,5 +17,8 @@ absl::Status CheckPortFree(int port, const std::string& flag);
 // was killed, is removed; kFailedPrecondition if another server listens on it, or if the path is a
 // file of another kind or cannot be made.
 absl::Status CheckSocketFree(const std::string& path, const std::string& flag);
+
+// kInvalidArgument unless --connection_idle_seconds may be `seconds`.
+absl::Status CheckIdleSeconds(int seconds);
 
 }  // namespace baton::api

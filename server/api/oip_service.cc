@@ -74,14 +74,16 @@ void OipService::Serve(CallLoop& loop, int busy_calls) {
   });
   StreamCall::Post(std::make_shared<const StreamCall::Method>(
       StreamCall::Method{loop, service_, server_, max_tensor_bytes_, streams_}));
-  ServeUnary(loop, service_, &Service::RequestServerLive, 1, [](auto& call) {
+  const auto live = [](auto& call) {
     call.response().set_live(true);
     call.Finish(absl::OkStatus());
-  });
-  ServeUnary(loop, service_, &Service::RequestServerReady, 1, [this](auto& call) {
+  };
+  const auto ready = [this](auto& call) {
     call.response().set_ready(server_.Ready());
     call.Finish(absl::OkStatus());
-  });
+  };
+  ServeUnary(loop, service_, &Service::RequestServerLive, 1, live, Access::kOpen);
+  ServeUnary(loop, service_, &Service::RequestServerReady, 1, ready, Access::kOpen);
   ServeUnary(loop, service_, &Service::RequestServerMetadata, 1, [](auto& call) {
     call.response().set_name("baton");
     call.response().set_version(kBatonVersion);
@@ -102,14 +104,14 @@ void OipService::Serve(CallLoop& loop, int busy_calls) {
   ServeUnary(loop, service_, &Service::RequestRepositoryIndex, 1, [this](auto& call) {
     RepositoryIndex(call.request(), call.response(), call.Finisher());
   });
-  ServeUnary(loop, service_, &Service::RequestRepositoryModelLoad, 1, [this](auto& call) {
-    admin_.LoadModel(call.request(), call.context().peer(),
-                     [&call](const absl::Status& status) { call.Finish(status); });
-  });
-  ServeUnary(loop, service_, &Service::RequestRepositoryModelUnload, 1, [this](auto& call) {
-    admin_.UnloadModel(call.request(), call.context().peer(),
-                       [&call](const absl::Status& status) { call.Finish(status); });
-  });
+  const auto load = [this](auto& call) {
+    admin_.LoadModel(call.request(), call.context().peer(), call.Finisher());
+  };
+  const auto unload = [this](auto& call) {
+    admin_.UnloadModel(call.request(), call.context().peer(), call.Finisher());
+  };
+  ServeUnary(loop, service_, &Service::RequestRepositoryModelLoad, 1, load, Access::kAdmin);
+  ServeUnary(loop, service_, &Service::RequestRepositoryModelUnload, 1, unload, Access::kAdmin);
   ServeRefusals(loop);
 }
 

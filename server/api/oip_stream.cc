@@ -71,8 +71,14 @@ void StreamCall::OnArrived(bool ok) {
   Post(method_);
   deadline_ = DeadlineOf(context_);
   ChooseCompression(context_);
+  const absl::Status allowed = method_->loop.CheckCaller(Access::kData, context_);
   const bool serve = method_->streams.Add(*this);
   MutexLock lock(mu_);
+  if (!allowed.ok()) {
+    finishing_ = true;
+    stream_.Finish(ToGrpcStatus(allowed), &finished_tag_);
+    return;
+  }
   closing_ = closing_ || !serve;
   MaybeRead();
   Continue();

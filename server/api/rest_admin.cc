@@ -15,13 +15,6 @@ namespace {
 
 using Parameters = google::protobuf::Map<std::string, inference::ModelRepositoryParameter>;
 
-// As gRPC writes it.
-std::string Peer(const httplib::Request& request) {
-  const std::string& address = request.remote_addr;
-  return address.find(':') == std::string::npos ? absl::StrCat("ipv4:", address, ":0")
-                                                : absl::StrCat("ipv6:[", address, "]:0");
-}
-
 // {"parameters": {"config": "…", "unload_dependents": true}}, or no body at all.
 absl::Status ReadBody(absl::string_view body, Parameters& parameters) {
   JsonReader reader(body);
@@ -60,9 +53,9 @@ HttpRouter::Handler Route(Admin& admin,
         !wrong.ok()) {
       return http.SendError(wrong);
     }
-    const absl::Status status = http.Await(
-        serving::Method::kReloadConfig,
-        [&](CallTerms, const Done& done) { (admin.*call)(request, Peer(http.request), done); });
+    const absl::Status status =
+        http.Await(serving::Method::kReloadConfig,
+                   [&](CallTerms, const Done& done) { (admin.*call)(request, http.Peer(), done); });
     if (!status.ok()) return http.SendError(status);
     http.Send("{}\n", kJsonType);
   };
@@ -71,8 +64,10 @@ HttpRouter::Handler Route(Admin& admin,
 }  // namespace
 
 void AddAdminRoutes(Admin& admin, HttpRouter& router) {
-  router.Add("POST", "/v2/repository/models/{model}/load", Route(admin, &Admin::LoadModel));
-  router.Add("POST", "/v2/repository/models/{model}/unload", Route(admin, &Admin::UnloadModel));
+  router.Add("POST", "/v2/repository/models/{model}/load", Route(admin, &Admin::LoadModel),
+             Access::kAdmin);
+  router.Add("POST", "/v2/repository/models/{model}/unload", Route(admin, &Admin::UnloadModel),
+             Access::kAdmin);
 }
 
 }  // namespace baton::api

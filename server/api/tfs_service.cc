@@ -43,13 +43,14 @@ void TfsService::Serve(CallLoop& loop, int busy_calls) {
   });
   ServeUnary(loop, model_, &Model::RequestGetModelStatus, 1,
              [this](auto& call) { call.Finish(GetModelStatus(call.request(), call.response())); });
-  ServeUnary(loop, model_, &Model::RequestHandleReloadConfigRequest, 1, [this](auto& call) {
+  const auto reload = [this](auto& call) {
     admin_.ReloadConfig(
         call.request(), call.context().peer(), [this, &call](const absl::Status& status) {
           server_.metrics().RecordUnserved("", serving::Method::kReloadConfig, status.code());
           call.Finish(status);
         });
-  });
+  };
+  ServeUnary(loop, model_, &Model::RequestHandleReloadConfigRequest, 1, reload, Access::kAdmin);
 }
 
 absl::Status TfsService::GetModelMetadata(

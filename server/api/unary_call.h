@@ -43,6 +43,7 @@ class UnaryCall {
     CallLoop& loop;
     std::function<void(grpc::ServerContext*, Request*, Writer*, void* tag)> post;
     std::function<void(UnaryCall&)> handle;
+    Access access;
   };
 
   static void Post(std::shared_ptr<const Method> method) {
@@ -96,6 +97,8 @@ class UnaryCall {
     }
     Post(method_);
     arrived_ = std::chrono::steady_clock::now();
+    const absl::Status allowed = method_->loop.CheckCaller(method_->access, context_);
+    if (!allowed.ok()) return Finish(allowed);
     method_->handle(*this);
   }
   void OnDone(bool) {
@@ -122,13 +125,14 @@ class UnaryCall {
   MemberTag<UnaryCall> finished_tag_;
 };
 
-// Posts `posted` calls of `method` on `loop`; each one that arrives posts the next.
+// Posts `posted` calls of `method` on `loop`; each one that arrives posts the next. `access`: what
+// the call takes.
 template <typename Service, typename Base, typename Request, typename Response, typename Handler>
 void ServeUnary(CallLoop& loop, Service& service,
                 void (Base::*method)(grpc::ServerContext*, Request*,
                                      grpc::ServerAsyncResponseWriter<Response>*,
                                      grpc::CompletionQueue*, grpc::ServerCompletionQueue*, void*),
-                int posted, Handler handler) {
+                int posted, Handler handler, Access access = Access::kData) {
   using Call = UnaryCall<Request, Response>;
   auto shared = std::make_shared<const typename Call::Method>(typename Call::Method{
       loop,
@@ -136,7 +140,7 @@ void ServeUnary(CallLoop& loop, Service& service,
                                 typename Call::Writer* writer, void* tag) {
         (service.*method)(context, request, writer, loop.queue(), loop.queue(), tag);
       },
-      std::move(handler)});
+      std::move(handler), access});
   for (int i = 0; i < posted; ++i) Call::Post(shared);
 }
 

@@ -26,27 +26,6 @@ namespace {
 using ::baton::testing::AffineRequest;
 using ::testing::HasSubstr;
 
-TEST(Admin, AllowsWhomTheFlagSays) {
-  serving::ModelServer server({});
-  const auto allows = [&](AdminAccess access, const char* peer) {
-    return Admin(server, access).Check(peer).ok();
-  };
-  for (const char* local : {"ipv4:127.0.0.1:5000", "ipv6:[::1]:5000", "ipv6:%5B::1%5D:5000",
-                            "ipv6:[::ffff:127.0.0.1]:5000", "unix:/run/baton", "unix:"}) {
-    EXPECT_TRUE(allows(AdminAccess::kAll, local)) << local;
-    EXPECT_TRUE(allows(AdminAccess::kLocal, local)) << local;
-    EXPECT_FALSE(allows(AdminAccess::kNobody, local)) << local;
-  }
-  for (const char* remote : {"ipv4:10.0.0.1:5000", "ipv6:[fe80::1]:5000", "ipv6:[::12]:1",
-                             "ipv6:[::ffff:10.0.0.1]:5000", "", "127.0.0.1"}) {
-    EXPECT_TRUE(allows(AdminAccess::kAll, remote)) << remote;
-    EXPECT_FALSE(allows(AdminAccess::kLocal, remote)) << remote;
-  }
-  const absl::Status denied = Admin(server, AdminAccess::kLocal).Check("ipv4:10.0.0.1:5000");
-  EXPECT_TRUE(absl::IsPermissionDenied(denied));
-  EXPECT_THAT(denied.message(), HasSubstr("--admin=local"));
-}
-
 // A real server of real models under explicit control.
 class AdminCalls : public ::testing::Test {
  protected:

@@ -53,7 +53,9 @@ TEST(ServerFlags, EveryFlagArrives) {
       {"--port=1", "--grpc_socket_path=/s", "--rest_api_port=2", "--rest_api_num_threads=3",
        "--rest_api_timeout_in_ms=9", "--model_repository=/r", "--file_system_poll_wait_seconds=0.5",
        "--workers=4", "--threads_per_worker=2", "--precision=f32", "--enable_batching=false",
-       "--enable_grpc_healthcheck_service=false", "--max_message_mb=5", "--drain_seconds=6"});
+       "--enable_grpc_healthcheck_service=false", "--max_message_mb=5", "--drain_seconds=6",
+       "--ssl_config_file=/ssl", "--auth_token_file=/auth", "--admin_token_file=/admin",
+       "--max_connections=7", "--connection_idle_seconds=8"});
   ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;
   EXPECT_EQ(parsed.flags.grpc.port, 1);
   EXPECT_EQ(parsed.flags.grpc.socket_path, "/s");
@@ -69,6 +71,13 @@ TEST(ServerFlags, EveryFlagArrives) {
   EXPECT_EQ(parsed.flags.serving.threads_per_worker, 2);
   EXPECT_FALSE(parsed.flags.serving.enable_batching);
   EXPECT_EQ(parsed.flags.drain_seconds, 6);
+  EXPECT_EQ(parsed.flags.secrets.ssl_config, "/ssl");
+  EXPECT_EQ(parsed.flags.secrets.auth_tokens, "/auth");
+  EXPECT_EQ(parsed.flags.secrets.admin_tokens, "/admin");
+  EXPECT_EQ(parsed.flags.secrets.poll_seconds, 0.5);
+  EXPECT_EQ(parsed.flags.http->max_connections, 7);
+  EXPECT_EQ(parsed.flags.http->connection_idle_seconds, 8);
+  EXPECT_EQ(parsed.flags.grpc.connection_idle_seconds, 8);
 }
 
 TEST(ServerFlags, ZeroTurnsHttpOffAndNoneStopsPolling) {
@@ -149,6 +158,9 @@ TEST(ServerFlags, DefaultsOfBatonsOwn) {
   EXPECT_EQ(parsed.flags.serving.load_retries, 0);
   EXPECT_GT(parsed.flags.serving.memory_limit_bytes, 0);
   EXPECT_LT(parsed.flags.serving.memory_limit_bytes, MemoryLimitBytes());
+  EXPECT_EQ(parsed.flags.secrets.ssl_config, "");
+  EXPECT_EQ(parsed.flags.http->connection_idle_seconds, 60);
+  EXPECT_EQ(parsed.flags.grpc.connection_idle_seconds, std::nullopt);
 }
 
 TEST(ServerFlags, AWrongLineIsOneClearLineAndExitTwo) {
@@ -173,6 +185,8 @@ TEST(ServerFlags, AWrongLineIsOneClearLineAndExitTwo) {
       {{"--model_repository=/r", "--threads_per_worker=many"}, "must be auto or a number"},
       {{"--model_repository=/r", "--precision=bf16"}, "--precision=bf16: only f32 is supported"},
       {{"--model_repository=/r", "--drain_seconds=-1"}, "--drain_seconds=-1"},
+      {{"--model_repository=/r", "--max_connections=-1"}, "--max_connections=-1"},
+      {{"--model_repository=/r", "--connection_idle_seconds=0"}, "must be from 1 to 86400"},
       {{"--model_repository=/r", "--max_message_mb=0"}, "--max_message_mb=0"},
       {{"--model_repositry=/r"}, "did you mean --model_repository?"},
       {{"--model_repository=/r", "extra"}, "extra"},

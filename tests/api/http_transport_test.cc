@@ -1,26 +1,22 @@
 // How HTTP treats connections and bodies, whatever they ask for.
 #include "server/api/http_transport.h"
 
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/api/http_compression.h"
 #include "tests/api/api_fixture.h"
+#include "tests/api/raw_client.h"
 
 namespace baton::api {
 namespace {
 
+using ::baton::testing::RawClient;
 using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -28,60 +24,6 @@ using ::testing::StartsWith;
 
 constexpr char kPredict[] = "/v1/models/m:predict";
 constexpr char kOneRow[] = R"({"instances": [[1, 2, 3, 4]]})";
-
-// A connection whose bytes a test sends and sees one by one.
-class RawClient {
- public:
-  explicit RawClient(int port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<uint16_t>(port));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    BATON_CHECK(connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
-  }
-  ~RawClient() { close(fd_); }
-  RawClient(const RawClient&) = delete;
-  RawClient& operator=(const RawClient&) = delete;
-
-  void Send(absl::string_view bytes) {
-    while (!bytes.empty()) {
-      const ssize_t sent = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-      if (sent <= 0) return;  // the server has had enough
-      bytes.remove_prefix(static_cast<size_t>(sent));
-    }
-  }
-  // The next reply: its head and body.
-  std::string Receive() {
-    const absl::string_view kEnd = "\r\n\r\n";
-    while (!absl::StrContains(in_, kEnd)) {
-      if (!Read()) return std::exchange(in_, "");
-    }
-    const size_t head = in_.find(kEnd.data()) + kEnd.size();
-    const size_t length = in_.find("Content-Length: ");
-    size_t size = 0;  // "100 Continue" has none
-    if (length < head) {
-      BATON_CHECK(
-          absl::SimpleAtoi(in_.substr(length + 16, in_.find('\r', length) - length - 16), &size));
-    }
-    while (in_.size() < head + size && Read()) {
-    }
-    std::string reply = in_.substr(0, head + size);
-    in_.erase(0, reply.size());
-    return reply;
-  }
-  // True if the server has closed the connection.
-  bool Ended() { return in_.empty() && !Read(); }
-
- private:
-  bool Read() {
-    char bytes[4096];
-    const ssize_t got = recv(fd_, bytes, sizeof(bytes), 0);
-    if (got > 0) in_.append(bytes, static_cast<size_t>(got));
-    return got > 0;
-  }
-  const int fd_;
-  std::string in_;
-};
 
 std::string Post(absl::string_view path, absl::string_view body, absl::string_view headers = "") {
   return absl::StrCat("POST ", path, " HTTP/1.1\r\nHost: x\r\nContent-Length: ", body.size(),
