@@ -1,6 +1,5 @@
 #include "client/client.h"
 
-#include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
@@ -78,14 +77,23 @@ absl::Status ValidateServerAddress(const std::string& server) {
   return absl::OkStatus();
 }
 
-std::shared_ptr<grpc::Channel> NewChannel(const std::string& server) {
+std::shared_ptr<grpc::Channel> NewChannel(const std::string& server,
+                                          const ClientSecurity& security) {
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(-1);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   // A server that restarts is found again soon; the default waits up to two minutes.
   args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
-  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), args);
+  const auto credentials =
+      security.ca.empty() ? grpc::InsecureChannelCredentials()
+                          : grpc::SslCredentials({security.ca, security.key, security.certificate});
+  return grpc::CreateCustomChannel(server, credentials, args);
+}
+
+void AddToken(const ClientSecurity& security, grpc::ClientContext& context) {
+  if (security.token.empty()) return;
+  context.AddMetadata("authorization", absl::StrCat("Bearer ", security.token));
 }
 
 absl::Status CallStatus(const grpc::Status& status, const std::string& server,
@@ -102,7 +110,9 @@ absl::Status CallStatus(const grpc::Status& status, const std::string& server,
 }
 
 Client::Client(std::string server, const ClientOptions& options)
-    : server_(std::move(server)), options_(options), channel_(NewChannel(server_)) {}
+    : server_(std::move(server)),
+      options_(options),
+      channel_(NewChannel(server_, options.security)) {}
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Create(const std::string& server,
                                                        const ClientOptions& options) {
@@ -116,6 +126,7 @@ absl::StatusOr<Reply> Client::Call(grpc::Status (Service::Stub::*method)(grpc::C
                                    const Request& request) {
   const std::unique_ptr<typename Service::Stub> stub = Service::NewStub(channel_);
   grpc::ClientContext context;
+  AddToken(options_.security, context);
   context.set_deadline(
       std::chrono::system_clock::now() +
       std::chrono::duration_cast<std::chrono::system_clock::duration>(options_.timeout));

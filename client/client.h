@@ -7,6 +7,7 @@
 #pragma once
 
 #include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
 
 #include <chrono>
 #include <memory>
@@ -20,9 +21,18 @@
 
 namespace baton {
 
+// How a client knows the server, and shows who it is itself. Texts, not paths.
+struct ClientSecurity {
+  std::string ca;           // PEM of who has signed the server's certificate; "": no TLS
+  std::string certificate;  // PEM of the client's own; "": none
+  std::string key;          // PEM, of that
+  std::string token;        // bearer token of every call; "": none
+};
+
 struct ClientOptions {
   Protocol protocol = Protocol::kTensorFlowServing;
   std::chrono::nanoseconds timeout = std::chrono::seconds(10);  // of every call
+  ClientSecurity security = {};
 };
 
 struct PredictResult {
@@ -49,7 +59,11 @@ struct ServerState {
 absl::Status ValidateServerAddress(const std::string& server);
 
 // A channel that takes replies of any size and shares its connection with no other channel.
-std::shared_ptr<grpc::Channel> NewChannel(const std::string& server);
+std::shared_ptr<grpc::Channel> NewChannel(const std::string& server,
+                                          const ClientSecurity& security);
+
+// Puts the token, if there is one, into a call that has not started.
+void AddToken(const ClientSecurity& security, grpc::ClientContext& context);
 
 // The error of a call to `server` over `channel`; says so where there was no connection.
 absl::Status CallStatus(const grpc::Status& status, const std::string& server,

@@ -5,7 +5,9 @@
 #include <iostream>
 #include <iterator>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "client/fit_image.h"
 #include "client/idx_file.h"
 #include "client/image_file.h"
@@ -43,6 +45,16 @@ absl::StatusOr<Tensor> ReadTensorFile(const std::string& path) {
       absl::StrCat(path, ": not a tensor file; expected .npy (NumPy) or .pb (ONNX TensorProto)"));
 }
 
+// The first token of a file like the server's: one a line, '#' before a comment.
+absl::StatusOr<std::string> ReadToken(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    line = absl::StripAsciiWhitespace(line);
+    if (!line.empty() && line.front() != '#') return std::string(line);
+  }
+  return absl::InvalidArgumentError(absl::StrCat(path, " holds no token"));
+}
+
 // The images of one --image NAME.
 absl::Status CheckSameSize(const std::vector<Image>& images) {
   for (const Image& image : images) {
@@ -77,6 +89,30 @@ absl::StatusOr<std::map<std::string, std::vector<Image>>> ReadImages(
 
 }  // namespace
 
+absl::StatusOr<ClientSecurity> ServerOptions::Security() const {
+  ClientSecurity security;
+  const auto read = [](const std::string& path, std::string& text) -> absl::Status {
+    if (path.empty()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(text, ReadFile(path));
+    if (absl::StrContains(text, "-----BEGIN")) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(path, " holds no PEM"));
+  };
+  RETURN_IF_ERROR(Annotate(read(tls_ca, security.ca), "--tls-ca"));
+  RETURN_IF_ERROR(Annotate(read(tls_cert, security.certificate), "--tls-cert"));
+  RETURN_IF_ERROR(Annotate(read(tls_key, security.key), "--tls-key"));
+  if (!token_file.empty()) {
+    absl::StatusOr<std::string> token = ReadToken(token_file);
+    if (!token.ok()) return Annotate(token.status(), "--token-file");
+    security.token = *std::move(token);
+  }
+  return security;
+}
+
+absl::StatusOr<std::unique_ptr<Client>> ServerOptions::Connect() const {
+  ASSIGN_OR_RETURN(const ClientSecurity security, Security());
+  return Client::Create(server, {protocol(), timeout(), security});
+}
+
 void AddServerOptions(CommandLine& command, ServerOptions* options) {
   command.Add("--server", options->server, "HOST:PORT or unix:PATH of the gRPC port")
       .Check(&ValidateServerAddress);
@@ -85,6 +121,14 @@ void AddServerOptions(CommandLine& command, ServerOptions* options) {
       .Add("--protocol", options->protocol_name, "tfs (TensorFlow Serving) or oip (Open Inference)")
       .OneOf({"tfs", "oip"});
   command.AddSwitch("--json", options->json, "print the result as JSON");
+  command.Add("--tls-ca", options->tls_ca,
+              "speak TLS with a server whose certificate these CAs have signed: a PEM file");
+  Flag cert = command.Add("--tls-cert", options->tls_cert,
+                          "certificate to show a server that verifies its clients: a PEM file");
+  cert.Needs("--tls-ca");
+  command.Add("--tls-key", options->tls_key, "key of --tls-cert: a PEM file").Needs("--tls-cert");
+  cert.Needs("--tls-key");
+  command.Add("--token-file", options->token_file, "file of the bearer token to send");
 }
 
 void AddModelOptions(CommandLine& command, ModelOption required, ModelRef* model) {

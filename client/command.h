@@ -30,12 +30,16 @@ void AddModelsCommand(CommandLine& app, Command* chosen);
 void AddBenchCommand(CommandLine& app, Command* chosen);
 void AddControlCommands(CommandLine& app, Command* chosen);  // load, unload, label
 
-// --server, --timeout, --protocol, --json.
+// --server, --timeout, --protocol, --json, --tls-…, --token-file.
 struct ServerOptions {
   std::string server = "localhost:8500";
   double timeout_s = 10;
   std::string protocol_name = "tfs";
   bool json = false;
+  std::string tls_ca;
+  std::string tls_cert;
+  std::string tls_key;
+  std::string token_file;
 
   Protocol protocol() const {
     return protocol_name == "oip" ? Protocol::kOpenInference : Protocol::kTensorFlowServing;
@@ -43,9 +47,9 @@ struct ServerOptions {
   std::chrono::nanoseconds timeout() const {
     return std::chrono::nanoseconds(static_cast<int64_t>(timeout_s * 1e9));
   }
-  absl::StatusOr<std::unique_ptr<Client>> Connect() const {
-    return Client::Create(server, {protocol(), timeout()});
-  }
+  // Reads the files.
+  absl::StatusOr<ClientSecurity> Security() const;
+  absl::StatusOr<std::unique_ptr<Client>> Connect() const;
 };
 void AddServerOptions(CommandLine& command, ServerOptions* options);
 

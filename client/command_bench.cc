@@ -175,7 +175,8 @@ absl::Status Run(const Options& options) {
                      EncodePredict(client->protocol(), options.model, inputs));
     requests.push_back(std::move(request));
   }
-  const LoadOptions load_options = ToLoadOptions(options);
+  LoadOptions load_options = ToLoadOptions(options);
+  ASSIGN_OR_RETURN(load_options.security, options.server.Security());
   ASSIGN_OR_RETURN(const std::unique_ptr<LoadGenerator> generator,
                    LoadGenerator::Create(load_options, std::move(requests)));
   // Fails at once, and with the server's own words, where no request can succeed.

@@ -12,7 +12,6 @@
 #include <thread>
 #include <utility>
 
-#include "client/client.h"
 #include "engine/base/status.h"
 
 namespace baton {
@@ -78,7 +77,8 @@ class LoadGenerator::Worker {
         next_request_(static_cast<size_t>(index)) {
     const int connections = Share(run.options.connections, run.options.threads, index);
     for (int i = 0; i < connections; ++i) {
-      connections_.emplace_back(NewChannel(run.options.server), index + i * run.options.threads);
+      connections_.emplace_back(NewChannel(run.options.server, run.options.security),
+                                index + i * run.options.threads);
     }
   }
   ~Worker() { Join(); }
@@ -152,6 +152,7 @@ class LoadGenerator::Worker {
     slot->time = time;
     slot->measured = measured;
     slot->context.emplace();
+    AddToken(run_.options.security, *slot->context);
     slot->context->set_deadline(
         std::chrono::system_clock::now() +
         std::chrono::duration_cast<std::chrono::system_clock::duration>(run_.options.timeout));

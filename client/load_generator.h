@@ -17,6 +17,7 @@
 
 #include "absl/status/statusor.h"
 #include "client/arrivals.h"
+#include "client/client.h"
 #include "client/load_stats.h"
 #include "client/predict_call.h"
 #include "engine/base/clock.h"
@@ -28,6 +29,7 @@ struct LoadOptions {
   absl::Status Validate() const;
 
   std::string server;
+  ClientSecurity security;
   Protocol protocol = Protocol::kTensorFlowServing;
   int threads = 1;
   int connections = 1;

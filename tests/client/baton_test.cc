@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/str_cat.h"
 #include "engine/base/file.h"
 #include "engine/tensor_io.h"
 #include "tests/client/fake_server.h"
@@ -82,6 +83,23 @@ TEST(BatonProgram, RefusesWrongCommandLines) {
   ExpectOneLine(RunBaton({"bench", "--model=m", "--rate=5", "--concurrency=5"}), 2, "excludes");
   ExpectOneLine(RunBaton({"bench", "--model=m", "--threads=9"}), 2, "9 threads");
   ExpectOneLine(RunBaton({"bench", "--model=m", "--shape=x"}), 2, "\"x\" is not NAME=VALUE");
+  ExpectOneLine(RunBaton({"status", "--tls-ca=a", "--tls-cert=b"}), 2, "--tls-key");
+  ExpectOneLine(RunBaton({"status", "--tls-ca=a", "--tls-key=b"}), 2, "--tls-cert");
+  ExpectOneLine(RunBaton({"status", "--tls-cert=a", "--tls-key=b"}), 2, "--tls-ca");
+}
+
+TEST(BatonProgram, SaysWhichFileHoldsNoKeyOrToken) {
+  const testing::TempDir dir;
+  std::ofstream(dir / "empty").close();
+  for (const char* flag : {"--tls-ca", "--token-file"}) {
+    for (const char* command : {"status", "bench"}) {
+      const auto run = [&](const std::string& file) {
+        return RunBaton({command, "--model=m", absl::StrCat(flag, "=", dir / file)});
+      };
+      ExpectOneLine(run("empty"), 1, absl::StrCat(flag, ": "));
+      ExpectOneLine(run("missing"), 1, absl::StrCat(flag, ": "));
+    }
+  }
 }
 
 TEST(BatonProgram, SaysInOneLineThatNobodyListens) {
