@@ -26,6 +26,7 @@ ROWS = (
     ("tritonclient", PYPI, "tritonclient", "triton_client"),
     ("tritonclient, as its examples", PYPI, "tritonclient", "triton_examples"),
     ("tritonclient, Triton's extensions", PYPI, "tritonclient", "triton_extensions"),
+    ("tritonclient with TLS and tokens", PYPI, "tritonclient", "secure_clients"),
     ("tritonclient over HTTP, urllib", PYPI, "tritonclient", "rest_client"),
     ("perf_analyzer", "tests/requirements-perf-analyzer.txt", "tritonclient", "perf_analyzer"),
     ("KServe's InferenceGRPCClient", "tests/requirements-kserve.txt", "kserve", "kserve_client"),

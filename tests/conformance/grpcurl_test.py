@@ -7,11 +7,11 @@ import unittest
 
 import numpy as np
 
-from support import Repository, Server, affine_model, run_tool, simple_model
+from support import Certificates, Repository, Server, affine_model, run_tool, simple_model
 
 # grpcurl's exit code is the status code of the call, plus 64.
 EXIT_OF_CODES = 64
-INVALID_ARGUMENT, NOT_FOUND, UNIMPLEMENTED = 3, 5, 12
+INVALID_ARGUMENT, NOT_FOUND, UNIMPLEMENTED, UNAUTHENTICATED = 3, 5, 12, 16
 
 
 class GrpcurlTest(unittest.TestCase):
@@ -120,6 +120,28 @@ class GrpcurlTest(unittest.TestCase):
                           request={"model_spec": {"name": "affine"}})
         self.assert_fails(UNIMPLEMENTED, method="inference.GRPCInferenceService/TraceSetting",
                           request={})
+
+
+class GrpcurlTlsTest(unittest.TestCase):
+    def test_reflection_and_tokens(self):
+        certificates, repository = Certificates(), Repository().add("affine", 3, affine_model(3))
+        self.addCleanup(certificates.remove)
+        self.addCleanup(repository.remove)
+        (certificates.path / "ssl.pbtxt").write_text(
+            "server_key: 'server.key' server_cert: 'server.crt'")
+        (certificates.path / "tokens").write_text("reader\n")
+        with Server(repository, f"--ssl_config_file={certificates / 'ssl.pbtxt'}",
+                    f"--auth_token_file={certificates / 'tokens'}",
+                    tls=certificates.client_context()) as server:
+            def grpcurl(*arguments, ca="ca.crt"):
+                return run_tool("grpcurl", "-cacert", certificates / ca, *arguments)
+            ready = ("-d", '{"name": "affine"}', server.address,
+                     "inference.GRPCInferenceService/ModelReady")
+            self.assertIn("inference.GRPCInferenceService", grpcurl(server.address, "list").stdout)
+            self.assertEqual(grpcurl(*ready).returncode, EXIT_OF_CODES + UNAUTHENTICATED)
+            reply = grpcurl("-H", "authorization: Bearer reader", *ready)
+            self.assertEqual(json.loads(reply.stdout), {"ready": True}, reply.stderr)
+            self.assertNotEqual(grpcurl(*ready, ca="server.crt").returncode, 0)
 
 
 def tensor_values(tensor):

@@ -1,11 +1,14 @@
 """The real server as a child process, small models, and ports, for the tests of this folder."""
 
 import ctypes
+import datetime
+import ipaddress
 import os
 import pathlib
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -14,6 +17,9 @@ import urllib.request
 
 import numpy as np
 import onnx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from onnx import TensorProto, helper, numpy_helper
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -42,10 +48,11 @@ def wait_until(condition, what):
         time.sleep(0.02)
 
 
-def http_get(port, path):
-    """Status and body; status 0 where nobody answers."""
+def http_get(port, path, tls=None):
+    """Status and body; status 0 where nobody answers. `tls`: an SSLContext, or None."""
+    url = f"{'https' if tls else 'http'}://127.0.0.1:{port}{path}"
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=LIMIT) as reply:
+        with urllib.request.urlopen(url, timeout=LIMIT, context=tls) as reply:
             return reply.status, reply.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -144,21 +151,82 @@ class Repository:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-class Server:
-    """baton-server on free ports. Use as a context: it must be alive, and end with 0, at the end."""
+class Certificates:
+    """A directory with a CA, a server and a client that it has signed: NAME.crt and NAME.key."""
 
-    def __init__(self, repository, *flags, ready=True, drain_seconds=1):
+    def __init__(self):
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix="baton-"))
+        ca_key, ca_name = self._write_key("ca"), self._name("baton test CA")
+        self._write_certificate("ca", ca_name, ca_key.public_key(), ca_name, ca_key)
+        for name in ("server", "client"):
+            self._write_certificate(name, self._name(name), self._write_key(name).public_key(),
+                                    ca_name, ca_key)
+
+    def __truediv__(self, name):
+        return str(self.path / name)
+
+    def remove(self):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def client_context(self):
+        """An SSLContext that trusts the CA and shows the client."""
+        context = ssl.create_default_context(cafile=self / "ca.crt")
+        context.load_cert_chain(self / "client.crt", self / "client.key")
+        return context
+
+    @staticmethod
+    def _name(text):
+        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+    def _write_key(self, name):
+        key = ec.generate_private_key(ec.SECP256R1())
+        (self.path / f"{name}.key").write_bytes(key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption()))
+        return key
+
+    def _write_certificate(self, name, subject, public_key, issuer, issuer_key):
+        ca = name == "ca"
+        now, hour = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(hours=1)
+        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        certificate = (
+            x509.CertificateBuilder().subject_name(subject).issuer_name(issuer)
+            .public_key(public_key).serial_number(x509.random_serial_number())
+            .not_valid_before(now - hour).not_valid_after(now + hour)
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            # What Python 3.13 asks of a CA.
+            .add_extension(x509.KeyUsage(
+                digital_signature=True, key_cert_sign=ca, crl_sign=ca, content_commitment=False,
+                key_encipherment=False, data_encipherment=False, key_agreement=False,
+                encipher_only=False, decipher_only=False), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(
+                issuer_key.public_key()), critical=False)
+            .add_extension(x509.SubjectAlternativeName([address, x509.DNSName("localhost")]),
+                           critical=False)
+            .sign(issuer_key, hashes.SHA256()))
+        (self.path / f"{name}.crt").write_bytes(
+            certificate.public_bytes(serialization.Encoding.PEM))
+
+
+class Server:
+    """baton-server on free ports. Use as a context: it must be alive, and end with 0, at the end.
+    `tls`: an SSLContext to talk to it with, where its flags ask for TLS; `cwd`, `env`: as Popen."""
+
+    def __init__(self, repository, *flags, ready=True, drain_seconds=1, tls=None, cwd=None,
+                 env=None):
         self.port, self.http_port = free_port(), free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._log = tempfile.NamedTemporaryFile(prefix="baton-log-")
         self.process = subprocess.Popen(
             [BIN / "baton-server", f"--model_repository={repository.path}", f"--port={self.port}",
              f"--rest_api_port={self.http_port}", f"--drain_seconds={drain_seconds}", *flags],
-            stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, cwd=cwd, env=env,
             preexec_fn=die_with_parent)
         path = "/readyz" if ready else "/healthz"
         try:
-            wait_until(lambda: self._alive() and http_get(self.http_port, path)[0] == 200, path)
+            wait_until(lambda: self._alive() and
+                       http_get(self.http_port, path, tls)[0] == 200, path)
         except AssertionError as error:
             self.process.kill()
             raise AssertionError(f"{error}; the server's log:\n{self.log()}") from None
