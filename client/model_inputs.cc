@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "engine/base/cpu.h"
 #include "engine/base/status.h"
+#include "engine/random_tensor.h"
 #include "engine/tensor_io.h"
 
 namespace baton::model_tool {
@@ -29,47 +30,6 @@ std::string Describe(const ValueInfo& info) {
 }
 
 bool IsFree(const Dim& dim) { return dim.value < 0; }
-
-template <typename T, typename Draw>
-void Fill(Tensor& tensor, const Draw& draw) {
-  for (T& value : tensor.mutable_values<T>()) value = draw();
-}
-
-void FillRandom(Tensor& tensor, std::mt19937& random) {
-  // Not std::uniform_real_distribution: its values differ between standard libraries.
-  const auto unit = [&] { return static_cast<float>(random() >> 8) * 0x1p-23f - 1.0f; };
-  switch (tensor.type()) {
-    case DataType::kFloat:
-      return Fill<float>(tensor, unit);
-    case DataType::kDouble:
-      return Fill<double>(tensor, [&] { return double{unit()}; });
-    case DataType::kFloat16:
-      return Fill<Float16>(tensor, [&] { return Float16::From(unit()); });
-    case DataType::kBfloat16:
-      return Fill<Bfloat16>(tensor, [&] { return Bfloat16::From(unit()); });
-    case DataType::kUint8:
-      return Fill<uint8_t>(tensor, [&] { return static_cast<uint8_t>(random() >> 24); });
-    case DataType::kInt8:
-      return Fill<int8_t>(tensor, [&] { return static_cast<int8_t>(random() >> 24); });
-    case DataType::kUint16:
-      return Fill<uint16_t>(tensor, [&] { return static_cast<uint16_t>(random() >> 16); });
-    case DataType::kInt16:
-      return Fill<int16_t>(tensor, [&] { return static_cast<int16_t>(random() >> 16); });
-    case DataType::kUint32:
-      return Fill<uint32_t>(tensor, [&] { return random() >> 31; });
-    case DataType::kInt32:
-      return Fill<int32_t>(tensor, [&] { return static_cast<int32_t>(random() >> 31); });
-    case DataType::kUint64:
-      return Fill<uint64_t>(tensor, [&] { return uint64_t{random() >> 31}; });
-    case DataType::kInt64:
-      return Fill<int64_t>(tensor, [&] { return static_cast<int64_t>(random() >> 31); });
-    case DataType::kBool:
-      return Fill<bool>(tensor, [&] { return (random() >> 31) != 0; });
-    case DataType::kString:
-    case DataType::kUndefined:
-      return;
-  }
-}
 
 }  // namespace
 

@@ -18,7 +18,8 @@ FOLDERS = ("engine", "server", "client", "trainer", "proto", "tests", "deploy", 
 # "x*" a prefix), and the stages it may include beside itself. The first row that fits counts.
 ENGINE = (
     ("base", ("engine/base/",), ()),
-    ("tensor", ("engine/tensor", "engine/tensor_io", "engine/tensor_types", "engine/npy"), ("base",)),
+    ("tensor", ("engine/tensor", "engine/tensor_io", "engine/tensor_types", "engine/npy",
+                "engine/random_tensor"), ("base",)),
     # The words that all stages share with the engine's users: Signature, options, Plan's interface.
     ("model.h", ("engine/model.h",), ("base", "tensor")),
     ("graph", ("engine/graph",), ("base", "tensor", "model.h")),

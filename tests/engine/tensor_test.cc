@@ -6,12 +6,22 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <random>
+#include <string>
+
+#include "engine/random_tensor.h"
 
 namespace baton {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::AnyOf;
+using ::testing::Contains;
+using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::Ge;
 using ::testing::HasSubstr;
+using ::testing::Lt;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -159,6 +169,24 @@ TEST(CompareTest, RefusesOtherTypeOrShape) {
   EXPECT_EQ(d.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(d.status().message()), HasSubstr("got float[2], expected int32[2]"));
   EXPECT_FALSE(Compare(a.view(), a.Reshaped({2, 1}).view(), 0, 0).ok());
+}
+
+TEST(FillRandomTest, GivesValuesThatModelsTakeAndTheSameAgain) {
+  const auto fill = [](DataType type) {
+    std::mt19937 random(7);
+    Tensor tensor(type, {100});
+    FillRandom(tensor, random);
+    return tensor;
+  };
+  const Tensor floats = fill(DataType::kFloat);
+  EXPECT_THAT(floats.values<float>(), Each(AllOf(Ge(-1.0f), Lt(1.0f))));
+  EXPECT_NE(floats.values<float>()[0], floats.values<float>()[1]);
+  EXPECT_EQ(floats.values<float>(), fill(DataType::kFloat).values<float>());
+  EXPECT_THAT(fill(DataType::kInt64).values<int64_t>(), Each(AnyOf(0, 1)));
+  EXPECT_THAT(fill(DataType::kInt64).values<int64_t>(), Contains(1));
+  EXPECT_THAT(fill(DataType::kInt8).values<int8_t>(), Contains(Lt(-1)));
+  EXPECT_THAT(fill(DataType::kFloat16).values<Float16>()[3].ToFloat(), AllOf(Ge(-1.0f), Lt(1.1f)));
+  EXPECT_THAT(fill(DataType::kString).values<std::string>(), Each(""));
 }
 
 }  // namespace
