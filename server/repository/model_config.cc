@@ -51,6 +51,7 @@ constexpr absl::string_view kHonoured[] = {
     "dynamic_batching.default_queue_policy.allow_timeout_override",
     "dynamic_batching.priority_levels",
     "dynamic_batching.default_priority_level",
+    "model_warmup",
 };
 constexpr absl::string_view kPlatforms[] = {"onnxruntime_onnx"};
 constexpr absl::string_view kBackends[] = {"onnxruntime", "onnxruntime_onnx", "baton"};
@@ -82,6 +83,19 @@ std::string TypeName(DataType type) {
     if (row.type == type) return inference::DataType_Name(row.config);
   }
   return DataTypeName(type);
+}
+
+// kUndefined for TYPE_INVALID and numbers that are no type.
+DataType FromConfig(inference::DataType type) {
+  for (const TypeRow& row : kTypes) {
+    if (row.config == type) return row.type;
+  }
+  return DataType::kUndefined;
+}
+
+absl::Status NoDataType(absl::string_view what) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " has no data_type; expected one such as TYPE_FP32"));
 }
 
 std::string Describe(const TensorSpec& tensor) {
@@ -175,15 +189,12 @@ absl::StatusOr<std::vector<TensorSpec>> ConvertTensors(const Repeated& tensors,
       return absl::InvalidArgumentError(
           absl::StrCat(kind, " \"", tensor.name(), "\" is listed twice"));
     }
-    const auto row = std::find_if(std::begin(kTypes), std::end(kTypes),
-                                  [&](const TypeRow& r) { return r.config == tensor.data_type(); });
-    if (row == std::end(kTypes)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          kind, " \"", tensor.name(), "\" has no data_type; expected one such as TYPE_FP32"));
-    }
     TensorSpec spec;
     spec.name = tensor.name();
-    spec.type = row->type;
+    spec.type = FromConfig(tensor.data_type());
+    if (spec.type == DataType::kUndefined) {
+      return NoDataType(absl::StrCat(kind, " \"", tensor.name(), "\""));
+    }
     spec.dims.assign(tensor.dims().begin(), tensor.dims().end());
     for (const int64_t dim : spec.dims) {
       if (dim == -1 || dim > 0) continue;
@@ -254,6 +265,51 @@ absl::StatusOr<DynamicBatching> ConvertBatching(const inference::ModelDynamicBat
   }
   batching.default_priority_level = static_cast<int>(message.default_priority_level());
   return batching;
+}
+
+absl::StatusOr<WarmUpInput> ConvertWarmUpInput(const inference::ModelWarmup::Input& message) {
+  using Message = inference::ModelWarmup::Input;
+  WarmUpInput input;
+  input.type = FromConfig(message.data_type());
+  if (input.type == DataType::kUndefined) return NoDataType("it");
+  for (const int64_t dim : message.dims()) {
+    if (dim < 1) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("it has a dimension ", dim, "; expected the size of the data, 1 or more"));
+    }
+    input.dims.push_back(dim);
+  }
+  switch (message.input_data_type_case()) {
+    case Message::kZeroData:
+      input.data = WarmUpInput::Data::kZero;
+      return input;
+    case Message::kRandomData:
+      input.data = WarmUpInput::Data::kRandom;
+      return input;
+    case Message::kInputDataFile:
+      input.data = WarmUpInput::Data::kFile;
+      input.file = message.input_data_file();
+      return input;
+    case Message::INPUT_DATA_TYPE_NOT_SET:
+      break;
+  }
+  return absl::InvalidArgumentError(
+      "it has no data; expected zero_data, random_data or input_data_file");
+}
+
+absl::StatusOr<WarmUpSample> ConvertWarmUp(const inference::ModelWarmup& message) {
+  WarmUpSample sample;
+  sample.name = message.name();
+  sample.batch_size = message.batch_size();
+  sample.count = std::max<int64_t>(message.count(), 1);
+  for (const auto& [name, input] : message.inputs()) {
+    absl::StatusOr<WarmUpInput> converted = ConvertWarmUpInput(input);
+    if (!converted.ok()) {
+      return Annotate(converted.status(), absl::StrCat("input \"", name, "\""));
+    }
+    sample.inputs[name] = *std::move(converted);
+  }
+  return sample;
 }
 
 // One of Baton's own options, or anything else, which is passed over.
@@ -343,6 +399,13 @@ absl::StatusOr<ModelConfig> Convert(const inference::ModelConfig& message,
           absl::StrCat("instance_group.count is ", group.count(), "; expected 0 or more"));
     }
     config.instance_count += group.count();
+  }
+  for (const inference::ModelWarmup& warm_up : message.model_warmup()) {
+    absl::StatusOr<WarmUpSample> sample = ConvertWarmUp(warm_up);
+    if (!sample.ok()) {
+      return Annotate(sample.status(), absl::StrCat("model_warmup \"", warm_up.name(), "\""));
+    }
+    config.warm_ups.push_back(*std::move(sample));
   }
   return config;
 }

@@ -37,6 +37,23 @@ struct DynamicBatching {
   int default_priority_level = 0;              // 1 … priority_levels, where there are levels
 };
 
+// One input of a warm-up sample. `dims` leave out the batch dimension, as those of a TensorSpec.
+struct WarmUpInput {
+  enum class Data { kZero, kRandom, kFile };
+  DataType type = DataType::kUndefined;
+  std::vector<int64_t> dims;  // none is of any size
+  Data data = Data::kZero;
+  std::string file = {};  // kFile: below kWarmUpDirectory of the model
+};
+
+// A request that is run before a version serves (Triton's model_warmup).
+struct WarmUpSample {
+  std::string name;        // "" if it has none
+  int64_t batch_size = 0;  // rows, all alike; 0: the sample has no batch dimension
+  std::map<std::string, WarmUpInput> inputs;
+  int64_t count = 1;  // times that it is run
+};
+
 struct ModelConfig {
   // Not given: from the model. 0: the model has no batch dimension, or it is not to be batched.
   std::optional<int64_t> max_batch_size;
@@ -49,6 +66,7 @@ struct ModelConfig {
   // (label_filename); both by output.
   std::map<std::string, std::string> label_files;
   std::map<std::string, std::vector<std::string>> class_labels;
+  std::vector<WarmUpSample> warm_ups;
   // From `parameters`, Baton's own options:
   std::optional<std::string> precision;           // "f32", "bf16", "int8" or "auto"
   bool unload_first = false;                      // "swap": "unload_first", or "load_first"

@@ -161,15 +161,6 @@ class FileWalk {
   std::vector<std::pair<dev_t, ino_t>> open_;  // the directories from the version down to here
 };
 
-// The version that a directory's name stands for, or nothing.
-std::optional<int64_t> VersionNumber(const std::string& name) {
-  int64_t version = 0;
-  const bool digits =
-      std::all_of(name.begin(), name.end(), [](char c) { return absl::ascii_isdigit(c); });
-  if (!digits || name.front() == '0' || !absl::SimpleAtoi(name, &version)) return std::nullopt;
-  return version;
-}
-
 bool Has(const Fingerprint& files, absl::string_view path) {
   return std::any_of(files.begin(), files.end(),
                      [&](const FileStamp& f) { return f.path == path; });
@@ -193,7 +184,7 @@ absl::Status FillModel(ModelScan& model, const std::string& real_root) {
       continue;
     }
     if (!number.has_value()) {
-      if (info.ok() && S_ISDIR(info->st_mode)) {
+      if (info.ok() && S_ISDIR(info->st_mode) && name != kWarmUpDirectory) {
         model.warnings.push_back(
             absl::StrCat("model \"", model.name, "\": directory \"", name,
                          "\" is passed over: a version's name is a positive integer "
@@ -244,6 +235,16 @@ absl::Status CheckTakeable(const VersionScan& version) {
         ", so it is taken once its files have been the same for two polls"));
   }
   return absl::OkStatus();
+}
+
+std::optional<int64_t> VersionNumber(const std::string& name) {
+  int64_t version = 0;
+  const bool digits =
+      std::all_of(name.begin(), name.end(), [](char c) { return absl::ascii_isdigit(c); });
+  if (name.empty() || !digits || name.front() == '0' || !absl::SimpleAtoi(name, &version)) {
+    return std::nullopt;
+  }
+  return version;
 }
 
 absl::Status CheckModelName(absl::string_view name) {

@@ -20,6 +20,7 @@
 namespace baton::repository {
 
 inline constexpr char kConfigFile[] = "config.pbtxt";
+inline constexpr char kWarmUpDirectory[] = "warmup";  // beside the versions: data of warm-ups
 
 // What tells a file from another, or from an earlier state of itself, without reading it.
 struct FileStamp {
@@ -77,14 +78,18 @@ struct RepositoryScan {
   std::vector<std::string> warnings;
 };
 
+// The version that a directory's name stands for, a positive integer without leading zeros; nothing
+// for any other name.
+std::optional<int64_t> VersionNumber(const std::string& name);
+
 // OK for a name that fits URLs, metrics and directories: letters, digits, '_', '-', '.', at most
 // 200, not starting with a dot. Else kInvalidArgument.
 absl::Status CheckModelName(absl::string_view name);
 
 // The model `name` in `base_path`: its versions are the sub-directories named by a positive
-// integer without leading zeros. Other sub-directories are passed over with a warning, dot
-// directories and files silently. Symbolic links are followed as long as they stay inside `root`
-// (`base_path` itself where it is empty).
+// integer without leading zeros. Other sub-directories are passed over with a warning; dot
+// directories, kWarmUpDirectory and files silently. Symbolic links are followed as long as they
+// stay inside `root` (`base_path` itself where it is empty).
 ModelScan ScanModel(const std::string& name, const std::string& base_path,
                     const std::string& root = "");
 

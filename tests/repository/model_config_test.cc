@@ -183,6 +183,17 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"BadDimension",
                   "input { name: \"x\" data_type: TYPE_FP32 dims: [ 3, 0 ] }",
                   {"input \"x\"", "dimension 0"}},
+        BadConfig{"WarmUpWithoutType",
+                  "model_warmup { name: \"w\" inputs { key: \"x\" value { zero_data: true } } }",
+                  {"model_warmup \"w\"", "input \"x\"", "data_type"}},
+        BadConfig{"WarmUpOfAnySize",
+                  "model_warmup { name: \"w\" inputs { key: \"x\" value "
+                  "{ data_type: TYPE_FP32 dims: [ 3, -1 ] zero_data: true } } }",
+                  {"model_warmup \"w\"", "input \"x\"", "dimension -1"}},
+        BadConfig{"WarmUpWithoutData",
+                  "model_warmup { name: \"w\" inputs { key: \"x\" value "
+                  "{ data_type: TYPE_FP32 dims: 3 } } }",
+                  {"model_warmup \"w\"", "input \"x\"", "zero_data", "input_data_file"}},
         BadConfig{"NoSpecificVersion", "version_policy { specific {} }", {"specific"}},
         BadConfig{"BadSpecificVersion",
                   "version_policy { specific { versions: 0 } }",
@@ -219,7 +230,6 @@ INSTANTIATE_TEST_SUITE_P(
     Table, IgnoredFieldTest,
     ::testing::Values(
         IgnoredField{"instance_group.kind", "instance_group [ { count: 2 kind: KIND_GPU } ]"},
-        IgnoredField{"model_warmup", "model_warmup { name: \"w\" batch_size: 1 }"},
         IgnoredField{"optimization", "optimization { graph { level: 1 } }"},
         IgnoredField{"default_model_filename", "default_model_filename: \"net.onnx\""},
         IgnoredField{"cc_model_filenames", "cc_model_filenames { key: \"7.5\" value: \"a\" }"},
@@ -268,6 +278,33 @@ TEST(ParseModelConfig, DoesNotWarnOfWhatAsksForNothing) {
       "optimization {}");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_THAT(config->warnings, IsEmpty());
+}
+
+TEST(ParseModelConfig, ReadsWarmUps) {
+  const auto config = Parse(R"(
+    model_warmup [
+      { name: "a" batch_size: 4 count: 2
+        inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 3, 2 ] zero_data: false } }
+        inputs { key: "n" value { data_type: TYPE_INT64 dims: [] random_data: true } } },
+      { inputs { key: "s" value { data_type: TYPE_STRING dims: 1 input_data_file: "f" } } }
+    ])");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_THAT(config->warnings, IsEmpty());
+  ASSERT_EQ(config->warm_ups.size(), 2u);
+  const WarmUpSample& a = config->warm_ups[0];
+  EXPECT_EQ(a.name, "a");
+  EXPECT_EQ(a.batch_size, 4);
+  EXPECT_EQ(a.count, 2);
+  EXPECT_EQ(a.inputs.at("x").type, DataType::kFloat);
+  EXPECT_THAT(a.inputs.at("x").dims, ElementsAre(3, 2));
+  EXPECT_EQ(a.inputs.at("x").data, WarmUpInput::Data::kZero);  // whatever its value is
+  EXPECT_THAT(a.inputs.at("n").dims, IsEmpty());
+  EXPECT_EQ(a.inputs.at("n").data, WarmUpInput::Data::kRandom);
+  const WarmUpSample& b = config->warm_ups[1];
+  EXPECT_EQ(b.batch_size, 0);
+  EXPECT_EQ(b.count, 1);  // 0 is once
+  EXPECT_EQ(b.inputs.at("s").data, WarmUpInput::Data::kFile);
+  EXPECT_EQ(b.inputs.at("s").file, "f");
 }
 
 TEST(ReadModelConfig, DefaultsWhereThereIsNoFile) {

@@ -85,6 +85,7 @@ TEST(ScanModel, PassesOverWhatIsNoVersionAndSaysSo) {
     WriteAt(dir / (std::string("m/") + name + "/model.onnx"), "x");
   }
   WriteAt(dir / "m/README.md", "x");
+  WriteAt(dir / "m/warmup/image.raw", "x");  // has its own use
   const ModelScan scan = ScanModel("m", dir / "m");
   EXPECT_TRUE(scan.status.ok());
   EXPECT_THAT(scan.versions, ElementsAre(Key(7)));
