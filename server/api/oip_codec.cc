@@ -1,14 +1,15 @@
 #include "server/api/oip_codec.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
+#include <utility>
 
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "server/api/element_copy.h"
+#include "server/serving/byte_strings.h"
 
 namespace baton::api {
 namespace {
@@ -33,38 +34,12 @@ std::string SentTypeName(absl::string_view name) {
   return absl::StrCat("\"", absl::CHexEscape(name.substr(0, kLongest)), "\"");
 }
 
-// BYTES: each element a 4-byte length and its bytes.
 absl::Status FromRawStrings(const std::string& raw, size_t index, const InputCheck& check,
                             TensorView& view, DecodedInputs& out) {
-  const int64_t needed = view.size();
-  // Before anything is allocated: each element takes at least its length's four bytes.
-  if (raw.size() / sizeof(uint32_t) < static_cast<size_t>(needed)) {
-    return check.Fault(index, absl::StrCat("sent ", raw.size(), " bytes of data, too few for ",
-                                           needed, " BYTES elements (a 4-byte length each)"));
-  }
-  Tensor copy(DataType::kString, view.shape);
-  auto* strings = static_cast<std::string*>(copy.mutable_data());
-  size_t at = 0;
-  for (int64_t i = 0; i < needed; ++i) {
-    uint32_t length = 0;
-    if (raw.size() - at < sizeof(length)) {
-      return check.Fault(index, absl::StrCat("the data ends before BYTES element ", i));
-    }
-    std::memcpy(&length, raw.data() + at, sizeof(length));
-    at += sizeof(length);
-    if (raw.size() - at < length) {
-      return check.Fault(index, absl::StrCat("BYTES element ", i, " says it has ", length,
-                                             " bytes, but ", raw.size() - at, " are left"));
-    }
-    strings[i].assign(raw, at, length);
-    at += length;
-  }
-  if (at != raw.size()) {
-    return check.Fault(index, absl::StrCat(raw.size() - at, " bytes are left after the last of ",
-                                           needed, " BYTES elements"));
-  }
-  view.data = copy.data();
-  out.copies.push_back(std::move(copy));
+  absl::StatusOr<Tensor> copy = serving::ParseByteStrings(raw, view.shape);
+  if (!copy.ok()) return check.Fault(index, copy.status().message());
+  view.data = copy->data();
+  out.copies.push_back(*std::move(copy));
   return absl::OkStatus();
 }
 

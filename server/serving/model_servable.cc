@@ -7,6 +7,7 @@
 #include "engine/base/log.h"
 #include "engine/base/status.h"
 #include "server/serving/batch_runner.h"
+#include "server/serving/task_check.h"
 
 namespace baton::serving {
 namespace {
@@ -70,39 +71,10 @@ std::shared_ptr<Servable> ModelServable::Handle() {
 
 int64_t ModelServable::max_batch_size() const { return batched_ ? options_.max_request_rows : 0; }
 
-absl::Status ModelServable::CheckRows(const Task& task) const {
-  if (task.rows < 1 || (!batched_ && task.rows != 1)) {
-    return absl::InvalidArgumentError(absl::StrCat("model \"", name_, "\": a request of ",
-                                                   task.rows, " rows: send at least one row"));
-  }
-  if (batched_ && task.rows > options_.max_request_rows) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model \"", name_, "\": the request has ", task.rows, " rows, at most ",
-                     options_.max_request_rows,
-                     " are allowed (max_batch_size); send fewer rows in one request"));
-  }
-  if (task.inputs.size() != model_->signature().inputs.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("model \"", name_, "\": ", task.inputs.size(),
-                                                   " inputs were sent, it has ",
-                                                   model_->signature().inputs.size()));
-  }
-  if (!batched_) return absl::OkStatus();
-  for (size_t i = 0; i < task.inputs.size(); ++i) {
-    const Shape& shape = task.inputs[i].shape;
-    if (shape.empty() || shape[0] != task.rows) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("model \"", name_, "\": input \"", model_->signature().inputs[i].name,
-                       "\" has shape ", ShapeToString(shape), ", the first dimension must be ",
-                       task.rows, " in all inputs of the request"));
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::Status ModelServable::Submit(Task task) {
   // `done` may let go of the handle before this returns.
   const std::shared_ptr<ModelServable> self = shared_from_this();
-  RETURN_IF_ERROR(CheckRows(task));
+  RETURN_IF_ERROR(CheckTask(task, *this));
   const ShapeKey key = MakeShapeKey(task.inputs, batched_);
   if (RunInline(task, key)) return absl::OkStatus();
 
@@ -180,15 +152,7 @@ void ModelServable::Compile(const ShapeKey& key, int64_t rows) {
   if (known != nullptr) entries = known->entries();
   absl::Status status;
   for (const int64_t size : {int64_t{1}, std::min(rows, largest_plan_)}) {
-    const auto has_size = [size](const PlanSet::Entry& e) { return e.rows == size; };
-    if (std::any_of(entries.begin(), entries.end(), has_size)) continue;
-    absl::StatusOr<PlanSet::Entry> entry =
-        CompileEntry(*model_, key, size, batched_, parallel_threads_);
-    if (entry.ok()) {
-      entries.push_back(*std::move(entry));
-    } else {
-      status.Update(entry.status());
-    }
+    status.Update(AddEntry(*model_, key, size, batched_, parallel_threads_, entries));
   }
   metrics_->SetMemoryBytes(model_->weight_bytes(), model_->plan_bytes());
   const bool usable = std::any_of(entries.begin(), entries.end(),

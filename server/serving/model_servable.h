@@ -71,7 +71,6 @@ class ModelServable final : public Servable,
   std::map<ShapeKey, std::vector<int64_t>> Sizes() const { return queue_.Sizes(); }
 
  private:
-  absl::Status CheckRows(const Task& task) const;
   bool RunInline(Task& task, const ShapeKey& key);
   void RunTasks(Batch& batch, bool parallel, Executor& executor);
   // On the compiler's thread: the plans for `rows` of a shape, and for 1 row.

@@ -24,6 +24,7 @@
 #include "server/serving/metrics.h"
 #include "server/serving/registry.h"
 #include "server/serving/runtime.h"
+#include "server/serving/version_load.h"
 
 namespace baton::serving {
 
@@ -60,6 +61,9 @@ struct ModelServerOptions {
   int load_retries = 0;               // of a version that failed, with unchanged content
   double load_retry_seconds = 60;     // between these
   int64_t memory_limit_bytes = 0;     // of the process: loads that would pass it fail; 0: none
+  // As in LoaderOptions.
+  bool model_warmup = true;
+  WarmUpRequests warm_up_requests = {};
 
   // kInvalidArgument, naming the option, its value and what is allowed.
   absl::Status Validate() const;

@@ -1,6 +1,5 @@
 #include "server/serving/runtime.h"
 
-#include "engine/base/status.h"
 #include "engine/session.h"
 #include "server/serving/memory_budget.h"
 
@@ -21,10 +20,11 @@ absl::Status EngineRuntime::CheckSamples(const engine::Model& model,
                                          const engine::Tolerance& tolerance, int threads,
                                          engine::GoldenResult& result) {
   engine::Session session;
+  absl::Status status;
   for (const engine::GoldenSample& sample : samples) {
-    RETURN_IF_ERROR(engine::RunGoldenSample(model, session, sample, tolerance, threads, &result));
+    status.Update(engine::RunGoldenSample(model, session, sample, tolerance, threads, &result));
   }
-  return absl::OkStatus();
+  return status;
 }
 
 int64_t EngineRuntime::MemoryInUse() { return ProcessMemoryInUse(); }

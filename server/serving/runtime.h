@@ -22,7 +22,7 @@ class Runtime {
   // As engine::ReadGoldenSamples.
   virtual absl::StatusOr<std::vector<engine::GoldenSample>> ReadSamples(
       const std::string& directory, const engine::Signature& signature) = 0;
-  // As engine::RunGoldenSample, one sample after another; the first error.
+  // As engine::RunGoldenSample, one sample after another; the first error, after all have run.
   virtual absl::Status CheckSamples(const engine::Model& model,
                                     const std::vector<engine::GoldenSample>& samples,
                                     const engine::Tolerance& tolerance, int threads,

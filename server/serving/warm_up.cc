@@ -109,7 +109,8 @@ class WarmingModel {
     result_.batched = options_.batching && LooksBatchable(model_.signature());
     if (result_.batched) {
       if (const absl::Status independent = CheckRowsIndependent(); !independent.ok()) {
-        BATON_LOG(Warning) << "requests are not batched: " << independent.message();
+        result_.warnings.push_back(
+            absl::StrCat("requests are not batched: ", independent.message()));
         result_.batched = false;
       }
     }
@@ -381,6 +382,15 @@ absl::StatusOr<PlanSet::Entry> CompileEntry(const engine::Model& model, const Sh
     ASSIGN_OR_RETURN(entry.parallel, model.GetPlan(shapes, parallel_threads));
   }
   return entry;
+}
+
+absl::Status AddEntry(const engine::Model& model, const ShapeKey& key, int64_t rows, bool batched,
+                      int parallel_threads, std::vector<PlanSet::Entry>& entries) {
+  const auto has_size = [rows](const PlanSet::Entry& e) { return e.rows == rows; };
+  if (std::any_of(entries.begin(), entries.end(), has_size)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(PlanSet::Entry entry, CompileEntry(model, key, rows, batched, parallel_threads));
+  entries.push_back(std::move(entry));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<WarmUpResult> WarmUp(const engine::Model& model,

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -28,6 +29,9 @@ bool HasFixedShapes(const engine::Signature& signature, bool batched);
 // The plans of one size; `parallel_threads` as in WarmUpOptions. Errors of Model::GetPlan.
 absl::StatusOr<PlanSet::Entry> CompileEntry(const engine::Model& model, const ShapeKey& key,
                                             int64_t rows, bool batched, int parallel_threads);
+// Adds them to `entries`, unless that size is there.
+absl::Status AddEntry(const engine::Model& model, const ShapeKey& key, int64_t rows, bool batched,
+                      int parallel_threads, std::vector<PlanSet::Entry>& entries);
 
 struct WarmUpOptions {
   bool batching = true;         // false: shapes are taken as they are
@@ -47,6 +51,7 @@ struct WarmUpResult {
   std::vector<std::pair<int64_t, double>> costs;  // rows, seconds
   double compile_seconds = 0;
   double run_seconds = 0;
+  std::vector<std::string> warnings;  // for the log
 };
 
 // Compiles and measures. Inputs are those of `samples`, else made up. A model that has free

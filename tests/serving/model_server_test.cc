@@ -54,6 +54,26 @@ TEST_F(ModelServerTest, ReplacesAVersionByTheNextAndFreesIt) {
   EXPECT_THAT(server_->metrics().Render(), HasSubstr("baton_swaps_total{model=\"m\"} 1\n"));
 }
 
+TEST_F(ModelServerTest, WarmUpRequestsThatFailFailTheVersion) {
+  options_.warm_up_requests = [](const std::string&, const std::shared_ptr<Servable>&) {
+    return absl::InvalidArgumentError("no such request");
+  };
+  Publish("m", 1, "1 1");
+  Start();
+  AwaitState("m", 1, VersionState::kFailed);
+  EXPECT_EQ(StatusOf("m", 1).error.message(), "no such request");
+}
+
+TEST_F(ModelServerTest, LeavesOutWarmUpRequestsWhenToldTo) {
+  options_.model_warmup = false;
+  options_.warm_up_requests = [](const std::string&, const std::shared_ptr<Servable>&) {
+    return absl::InvalidArgumentError("no such request");
+  };
+  Publish("m", 1, "1 1");
+  Start();
+  AwaitState("m", 1, VersionState::kReady);
+}
+
 TEST_F(ModelServerTest, KeepsTheOldVersionWhileANewOneFailsAndTakesAMendedOne) {
   Publish("m", 1, "1 1");
   Start();

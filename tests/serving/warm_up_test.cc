@@ -16,6 +16,7 @@ using ::baton::testing::FakePlan;
 using std::chrono::microseconds;
 using ::testing::Contains;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 const ShapeKey kRow = {1, 4};
@@ -70,6 +71,7 @@ TEST_F(WarmUpTest, DoesNotBatchAModelWhoseRowsDependOnEachOther) {
   EXPECT_FALSE(result.batched);
   EXPECT_EQ(result.best_rows, 1);
   EXPECT_THAT(Sizes(result, {2, 1, 4}), ElementsAre(1));  // the whole shape [1,4] as it is
+  EXPECT_THAT(result.warnings, ElementsAre(HasSubstr("requests are not batched: output \"y\"")));
 }
 
 TEST_F(WarmUpTest, DoesNotBatchAFixedFirstDimension) {
