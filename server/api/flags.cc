@@ -13,6 +13,7 @@
 #include "engine/base/log.h"
 #include "engine/base/status.h"
 #include "server/api/config_files.h"
+#include "server/api/tfs_warm_up.h"
 
 namespace baton::api {
 namespace {
@@ -104,6 +105,10 @@ void AddFlags(CommandLine& app, RawFlags& raw, HttpOptions& http, ServerFlags& f
           "Loads that would take the process past so many MB fail; 0: no limit [default: "
           "90 % of what the system allows]")
       .DefaultText("");
+  app.AddSwitch(
+      "--enable_model_warmup", flags.serving.model_warmup,
+      "Run the requests that a model brings for its warm-up (model_warmup of config.pbtxt, "
+      "tf_serving_warmup_requests) before a version serves");
   app.Add("--admin", raw.admin,
           "Who may load, unload, label and reconfigure: on (all), local (this machine), "
           "off (nobody)");
@@ -299,6 +304,8 @@ absl::Status Apply(const RawFlags& raw, HttpOptions& http, ServerFlags& flags) {
   }
   flags.secrets.poll_seconds = flags.serving.poll_seconds;
   RETURN_IF_ERROR(flags.grpc.Validate());
+  flags.serving.warm_up_requests =
+      WarmUpRequestsUpTo(static_cast<size_t>(flags.grpc.max_message_mb) << 20);
   if (raw.rest_api_port != 0) {
     flags.http = http;
     flags.http->port = raw.rest_api_port;

@@ -26,23 +26,21 @@ using tensorflow::serving::MultiInferenceResponse;
 
 // What Classify and Regress have in common; `make` is MakeClassification or MakeRegression.
 template <typename Request, typename Response, typename Make>
-void RunExamples(serving::ModelServer& server, SignatureMethod method, const Request& request,
-                 const CallTerms& terms, Response& response, Make make, const Done& done) {
-  const ModelSpec& spec = request.model_spec();
-  auto servable = AcquireCounted(server, spec.name(), ChoiceOf(spec), terms.method);
-  if (!servable.ok()) return done(servable.status());
+void RunExamples(const std::shared_ptr<serving::Servable>& servable, SignatureMethod method,
+                 const Request& request, const CallTerms& terms, Response& response, Make make,
+                 const Done& done) {
   const auto refuse = [&](const absl::Status& status) {
-    RecordAnswer(**servable, terms, status);
+    RecordAnswer(*servable, terms, status);
     done(status);
   };
-  const auto signature = FindSignature(spec, **servable, method);
+  const auto signature = FindSignature(request.model_spec(), *servable, method);
   if (!signature.ok()) return refuse(signature.status());
-  const auto results = FindResults(*signature, method, **servable);
+  const auto results = FindResults(*signature, method, *servable);
   if (!results.ok()) return refuse(results.status());
-  auto inputs = DecodeExamples(request.input(), *signature, **servable, terms.max_tensor_bytes);
+  auto inputs = DecodeExamples(request.input(), *signature, *servable, terms.max_tensor_bytes);
   if (!inputs.ok()) return refuse(inputs.status());
   Run(
-      *servable, terms, *std::move(inputs),
+      servable, terms, *std::move(inputs),
       [&request, &response, make, results = *results](const serving::Servable& by,
                                                       absl::Span<const TensorView> outputs) {
         SetModelSpec(by, SignatureName(request.model_spec()), *response.mutable_model_spec());
@@ -178,14 +176,32 @@ absl::StatusOr<std::vector<TaskGroup>> MakeGroups(const MultiInferenceRequest& r
 void Classify(serving::ModelServer& server,
               const tensorflow::serving::ClassificationRequest& request, const CallTerms& terms,
               tensorflow::serving::ClassificationResponse& response, const Done& done) {
-  RunExamples(server, SignatureMethod::kClassify, request, terms, response, &MakeClassification,
+  const ModelSpec& spec = request.model_spec();
+  const auto servable = AcquireCounted(server, spec.name(), ChoiceOf(spec), terms.method);
+  if (!servable.ok()) return done(servable.status());
+  ClassifyOn(*servable, request, terms, response, done);
+}
+
+void ClassifyOn(const std::shared_ptr<serving::Servable>& servable,
+                const tensorflow::serving::ClassificationRequest& request, const CallTerms& terms,
+                tensorflow::serving::ClassificationResponse& response, const Done& done) {
+  RunExamples(servable, SignatureMethod::kClassify, request, terms, response, &MakeClassification,
               done);
 }
 
 void Regress(serving::ModelServer& server, const tensorflow::serving::RegressionRequest& request,
              const CallTerms& terms, tensorflow::serving::RegressionResponse& response,
              const Done& done) {
-  RunExamples(server, SignatureMethod::kRegress, request, terms, response, &MakeRegression, done);
+  const ModelSpec& spec = request.model_spec();
+  const auto servable = AcquireCounted(server, spec.name(), ChoiceOf(spec), terms.method);
+  if (!servable.ok()) return done(servable.status());
+  RegressOn(*servable, request, terms, response, done);
+}
+
+void RegressOn(const std::shared_ptr<serving::Servable>& servable,
+               const tensorflow::serving::RegressionRequest& request, const CallTerms& terms,
+               tensorflow::serving::RegressionResponse& response, const Done& done) {
+  RunExamples(servable, SignatureMethod::kRegress, request, terms, response, &MakeRegression, done);
 }
 
 void MultiInference(serving::ModelServer& server, const MultiInferenceRequest& request,
@@ -195,28 +211,35 @@ void MultiInference(serving::ModelServer& server, const MultiInferenceRequest& r
     RecordUnserved(server, "", terms.method, spec.status());
     return done(spec.status());
   }
-  auto servable = AcquireCounted(server, (*spec)->name(), ChoiceOf(**spec), terms.method);
+  const auto servable = AcquireCounted(server, (*spec)->name(), ChoiceOf(**spec), terms.method);
   if (!servable.ok()) return done(servable.status());
+  MultiInferenceOn(*servable, request, terms, response, done);
+}
+
+void MultiInferenceOn(const std::shared_ptr<serving::Servable>& servable,
+                      const MultiInferenceRequest& request, const CallTerms& terms,
+                      MultiInferenceResponse& response, const Done& done) {
   const auto refuse = [&](const absl::Status& status) {
-    RecordAnswer(**servable, terms, status);
+    RecordAnswer(*servable, terms, status);
     done(status);
   };
+  if (const auto spec = CommonSpec(request); !spec.ok()) return refuse(spec.status());
   auto tasks = std::make_shared<std::vector<InferenceTask>>();
   for (const auto& task : request.tasks()) {
-    auto found = FindTask(task, **servable);
+    auto found = FindTask(task, *servable);
     if (!found.ok()) return refuse(found.status());
     tasks->push_back(*std::move(found));
     response.add_results();  // before any execution: they fill in their own results only
   }
-  auto groups = MakeGroups(request, *tasks, **servable, terms.max_tensor_bytes);
+  auto groups = MakeGroups(request, *tasks, *servable, terms.max_tensor_bytes);
   if (!groups.ok()) return refuse(groups.status());
   const auto run =
-      std::make_shared<MultiRun>(*servable, terms, static_cast<int>(groups->size()), done);
+      std::make_shared<MultiRun>(servable, terms, static_cast<int>(groups->size()), done);
   const int64_t examples = CountExamples(request.input());
   for (TaskGroup& group : *groups) {
     const absl::Status queued =
-        Submit(*servable, terms, std::move(group.inputs),
-               [run, tasks, &by = **servable, &response, examples, own = std::move(group.tasks)](
+        Submit(servable, terms, std::move(group.inputs),
+               [run, tasks, &by = *servable, &response, examples, own = std::move(group.tasks)](
                    absl::Status status, absl::Span<const TensorView> outputs) {
                  for (const size_t t : own) {
                    if (!status.ok()) break;

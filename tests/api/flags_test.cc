@@ -43,6 +43,8 @@ TEST(ServerFlags, DefaultsAreTensorFlowServings) {
   EXPECT_EQ(parsed.flags.drain_seconds, 30);
   EXPECT_EQ(parsed.flags.serving.poll_seconds, 1);
   EXPECT_TRUE(parsed.flags.serving.enable_batching);
+  EXPECT_TRUE(parsed.flags.serving.model_warmup);
+  EXPECT_NE(parsed.flags.serving.warm_up_requests, nullptr);
   ASSERT_EQ(parsed.flags.serving.models.size(), 1u);
   EXPECT_EQ(parsed.flags.serving.models[0].name, "default");
   EXPECT_EQ(parsed.flags.serving.models[0].base_path, "/m");
@@ -55,7 +57,8 @@ TEST(ServerFlags, EveryFlagArrives) {
        "--workers=4", "--threads_per_worker=2", "--precision=f32", "--enable_batching=false",
        "--enable_grpc_healthcheck_service=false", "--max_message_mb=5", "--drain_seconds=6",
        "--ssl_config_file=/ssl", "--auth_token_file=/auth", "--admin_token_file=/admin",
-       "--max_connections=7", "--connection_idle_seconds=8"});
+       "--max_connections=7", "--connection_idle_seconds=8",
+       "--enable_model_warmup=false"});
   ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;
   EXPECT_EQ(parsed.flags.grpc.port, 1);
   EXPECT_EQ(parsed.flags.grpc.socket_path, "/s");
@@ -70,6 +73,7 @@ TEST(ServerFlags, EveryFlagArrives) {
   EXPECT_EQ(parsed.flags.serving.workers, 4);
   EXPECT_EQ(parsed.flags.serving.threads_per_worker, 2);
   EXPECT_FALSE(parsed.flags.serving.enable_batching);
+  EXPECT_FALSE(parsed.flags.serving.model_warmup);
   EXPECT_EQ(parsed.flags.drain_seconds, 6);
   EXPECT_EQ(parsed.flags.secrets.ssl_config, "/ssl");
   EXPECT_EQ(parsed.flags.secrets.auth_tokens, "/auth");
