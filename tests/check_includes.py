@@ -48,7 +48,8 @@ FOLDER_RULES = {
     "server/serving/": ("engine/", "server/repository/", "proto/"),
     "server/api/": ("engine/", "server/repository/", "server/serving/", "proto/"),
     "server/": ("engine/", "server/", "proto/"),
-    "client/model_": ("client/", "engine/", "server/repository/", "proto/"),
+    "client/model_": ("client/", "engine/", "server/repository/", "server/serving/",
+                      "server/api/tfs_warm_up"),
     "client/": ("proto/", "engine/base/", "engine/tensor", "engine/npy"),
     "trainer/": ("engine/base/", "engine/tensor", "engine/dnnl_util", "server/repository/publish"),
     "tests/": ("engine/", "server/", "client/", "trainer/", "proto/"),
@@ -56,7 +57,7 @@ FOLDER_RULES = {
 
 # Includes from outside that some folders must do without.
 GRPC = re.compile(r"^(grpc|grpcpp|grpc\+\+)/|\.grpc\.pb\.h$")
-NO_GRPC = ("engine/", "server/repository/", "server/serving/")
+NO_GRPC = ("engine/", "server/repository/", "server/serving/", "client/model_")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
