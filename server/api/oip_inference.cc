@@ -35,15 +35,12 @@ absl::StatusOr<int64_t> NumberOf(const ModelInferRequest& request, const char* n
                                                  "\" must be an int64_param from 0 to ", kMost));
 }
 
-// Narrows the call's deadline and priority as the request's parameters say.
-absl::Status Narrow(const ModelInferRequest& request, const serving::Servable& servable,
-                    CallTerms& terms) {
+// Sets the call's timeout and priority as the request's parameters say.
+absl::Status ReadTerms(const ModelInferRequest& request, const serving::Servable& servable,
+                       CallTerms& terms) {
   if (request.parameters().empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const int64_t timeout_us, NumberOf(request, "timeout", servable));
-  if (timeout_us > 0) {
-    terms.deadline = std::min(
-        terms.deadline, std::chrono::steady_clock::now() + std::chrono::microseconds(timeout_us));
-  }
+  terms.timeout = std::chrono::microseconds(timeout_us);
   ASSIGN_OR_RETURN(const int64_t priority, NumberOf(request, "priority", servable));
   terms.priority = static_cast<int>(std::min<int64_t>(priority, 1 << 30));
   return absl::OkStatus();
@@ -105,7 +102,7 @@ void Infer(serving::ModelServer& server, const ModelInferRequest& request, CallT
     done(status);
   };
   absl::Status status = NoSequence(request, **servable);
-  if (status.ok()) status = Narrow(request, **servable, terms);
+  if (status.ok()) status = ReadTerms(request, **servable, terms);
   if (!status.ok()) return refuse(status);
   auto outputs = InferOutputs(request, **servable);
   if (!outputs.ok()) return refuse(outputs.status());

@@ -30,6 +30,7 @@ struct CallTerms {
   std::shared_ptr<std::atomic<bool>> cancelled;  // may be null
   serving::Executor* executor = nullptr;         // the calling thread's own, or null
   size_t max_tensor_bytes = size_t{64} << 20;    // bounds what a small message may blow up to
+  Duration timeout{0};                           // as serving::Task::timeout
 };
 
 // Takes the outcome of a request: called exactly once, on any thread, perhaps inside the function
@@ -65,6 +66,7 @@ absl::Status Submit(const std::shared_ptr<serving::Servable>& servable, const Ca
   task.inputs = std::move(inputs.views);
   task.rows = inputs.rows;
   task.deadline = terms.deadline;
+  task.timeout = terms.timeout;
   task.priority = terms.priority;
   task.cancelled = terms.cancelled;
   task.executor = terms.executor;

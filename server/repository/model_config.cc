@@ -8,7 +8,6 @@
 #include <google/protobuf/util/json_util.h>
 
 #include <algorithm>
-#include <limits>
 #include <set>
 #include <utility>
 
@@ -46,10 +45,9 @@ constexpr absl::string_view kHonoured[] = {
     "instance_group.count",
     "dynamic_batching.preferred_batch_size",
     "dynamic_batching.max_queue_delay_microseconds",
-    "dynamic_batching.default_queue_policy.max_queue_size",
-    "dynamic_batching.default_queue_policy.default_timeout_microseconds",
-    "dynamic_batching.default_queue_policy.allow_timeout_override",
+    "dynamic_batching.default_queue_policy",
     "dynamic_batching.priority_levels",
+    "dynamic_batching.priority_queue_policy",
     "dynamic_batching.default_priority_level",
     "model_warmup",
 };
@@ -61,7 +59,6 @@ constexpr char kSwapKey[] = "swap";
 constexpr absl::string_view kSwaps[] = {"load_first", "unload_first"};
 constexpr char kSignaturesKey[] = "signatures";
 constexpr char kLabelPrefix[] = "label.";
-constexpr int kMaxPriorityLevels = 1000;
 
 struct TypeRow {
   inference::DataType config;
@@ -150,9 +147,14 @@ std::vector<std::string> Warnings(const inference::ModelConfig& message, const s
                group.kind() == inference::ModelInstanceGroup::KIND_AUTO;
       });
   if (on_cpu) fields.erase("instance_group.kind");
+  const inference::ModelDynamicBatching& batching = message.dynamic_batching();
+  if (batching.priority_levels() == 0 && !batching.priority_queue_policy().empty()) {
+    fields.insert("dynamic_batching.priority_queue_policy");
+  }
   for (const auto& [key, value] : message.parameters()) {
     if (key == kPrecisionKey || key == kSignaturesKey || key == kSwapKey ||
-        absl::StartsWith(key, kLabelPrefix) || absl::StartsWith(key, kRolloutPrefix)) {
+        absl::StartsWith(key, kLabelPrefix) ||
+        absl::StartsWith(key, kRolloutPrefix)) {
       continue;
     }
     fields.insert(absl::StrCat("parameters[", key, "]"));
@@ -163,15 +165,6 @@ std::vector<std::string> Warnings(const inference::ModelConfig& message, const s
         absl::StrCat(path, ": field \"", field, "\" is not honoured and has no effect"));
   }
   return warnings;
-}
-
-// An integer of the schema as int64_t.
-absl::StatusOr<int64_t> Bounded(uint64_t value, absl::string_view field) {
-  if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
-    return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; expected less than ",
-                                                   std::numeric_limits<int64_t>::max()));
-  }
-  return static_cast<int64_t>(value);
 }
 
 // ModelInput and ModelOutput; `kind` is "input" or "output".
@@ -225,46 +218,6 @@ VersionPolicy ConvertPolicy(const inference::ModelVersionPolicy& message) {
       break;
   }
   return policy;
-}
-
-absl::StatusOr<DynamicBatching> ConvertBatching(const inference::ModelDynamicBatching& message,
-                                                std::optional<int64_t> max_batch_size) {
-  DynamicBatching batching;
-  for (const int64_t size : message.preferred_batch_size()) {
-    if (size < 1 || (max_batch_size.has_value() && size > *max_batch_size)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "dynamic_batching.preferred_batch_size is ", size, "; expected 1 to ",
-          max_batch_size.has_value() ? absl::StrCat("max_batch_size, ", *max_batch_size)
-                                     : "the largest batch"));
-    }
-    batching.preferred_batch_sizes.push_back(size);
-  }
-  std::sort(batching.preferred_batch_sizes.begin(), batching.preferred_batch_sizes.end());
-  ASSIGN_OR_RETURN(batching.max_queue_delay_us,
-                   Bounded(message.max_queue_delay_microseconds(),
-                           "dynamic_batching.max_queue_delay_microseconds"));
-  const inference::ModelQueuePolicy& queue = message.default_queue_policy();
-  batching.max_queue_size = queue.max_queue_size();
-  ASSIGN_OR_RETURN(batching.default_timeout_us,
-                   Bounded(queue.default_timeout_microseconds(),
-                           "dynamic_batching.default_queue_policy.default_timeout_microseconds"));
-  batching.allow_timeout_override =
-      !message.has_default_queue_policy() || queue.allow_timeout_override();
-  if (message.priority_levels() > kMaxPriorityLevels) {
-    return absl::InvalidArgumentError(absl::StrCat("dynamic_batching.priority_levels is ",
-                                                   message.priority_levels(), "; expected at most ",
-                                                   kMaxPriorityLevels));
-  }
-  batching.priority_levels = static_cast<int>(message.priority_levels());
-  if (batching.priority_levels == 0) return batching;
-  if (message.default_priority_level() < 1 ||
-      message.default_priority_level() > message.priority_levels()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "dynamic_batching.default_priority_level is ", message.default_priority_level(),
-        "; expected 1 to priority_levels, ", message.priority_levels()));
-  }
-  batching.default_priority_level = static_cast<int>(message.default_priority_level());
-  return batching;
 }
 
 absl::StatusOr<WarmUpInput> ConvertWarmUpInput(const inference::ModelWarmup::Input& message) {

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "engine/tensor.h"
+#include "server/repository/dynamic_batching.h"
 #include "server/repository/rollout_options.h"
 #include "server/repository/signatures.h"
 #include "server/repository/version_policy.h"
@@ -25,16 +26,6 @@ struct TensorSpec {
   DataType type = DataType::kUndefined;
   bool has_rank = true;  // false: any shape (a signature's; a config always has dims)
   std::vector<int64_t> dims;
-};
-
-struct DynamicBatching {
-  std::vector<int64_t> preferred_batch_sizes;  // ascending; empty: the scheduler chooses
-  int64_t max_queue_delay_us = 0;              // 0: greedy, a request never waits for company
-  int64_t max_queue_size = 0;                  // requests; 0: the server's default
-  int64_t default_timeout_us = 0;              // 0: none
-  bool allow_timeout_override = true;          // false: a request's timeout can only be shorter
-  int priority_levels = 0;                     // 0: priorities are ignored
-  int default_priority_level = 0;              // 1 … priority_levels, where there are levels
 };
 
 // One input of a warm-up sample. `dims` leave out the batch dimension, as those of a TensorSpec.

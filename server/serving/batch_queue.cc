@@ -16,15 +16,39 @@ constexpr double kWorthSharing = 0.75;
 constexpr double kHopeless = 0.5;
 
 bool MoreUrgent(const PendingTask& a, const PendingTask& b) {
-  return a.task.priority != b.task.priority ? a.task.priority < b.task.priority
-                                            : a.number < b.number;
+  if (a.task.priority != b.task.priority) return a.task.priority < b.task.priority;
+  return a.delayed != b.delayed ? b.delayed : a.number < b.number;
+}
+
+std::vector<LevelLimits> ByPriority(const QueueLimits& limits) {
+  std::vector<LevelLimits> levels(static_cast<size_t>(limits.priority_levels) + 1, limits.level);
+  for (const auto& [priority, level] : limits.levels) levels[static_cast<size_t>(priority)] = level;
+  return levels;
 }
 
 }  // namespace
 
 BatchQueue::BatchQueue(std::string name, const QueueLimits& limits, const Clock& clock,
                        const CostCurve& costs)
-    : name_(std::move(name)), limits_(limits), clock_(clock), costs_(costs) {}
+    : name_(std::move(name)),
+      limits_(limits),
+      clock_(clock),
+      costs_(costs),
+      levels_(ByPriority(limits)),
+      level_tasks_(levels_.size()) {}
+
+SteadyTime BatchQueue::StartTimeout(Task& task, const LevelLimits& level, SteadyTime now) {
+  SteadyTime end = kNoDeadline;
+  if (task.timeout > Duration(0)) {
+    end = now + task.timeout;
+  } else if (level.default_timeout > Duration(0) && (level.delay || task.deadline == kNoDeadline)) {
+    end = now + level.default_timeout;
+  }
+  if (level.max_timeout > Duration(0)) end = std::min(end, now + level.max_timeout);
+  if (level.delay) return end;
+  task.deadline = std::min(task.deadline, end);
+  return kNoDeadline;
+}
 
 absl::Status BatchQueue::Obsolete(const Task& task, SteadyTime now, bool others_wait) const {
   if (task.cancelled != nullptr && task.cancelled->load(std::memory_order_relaxed)) {
@@ -57,41 +81,50 @@ absl::Status BatchQueue::Full(const std::string& why) const {
       QueueSeconds(rows_) / 2);
 }
 
-absl::StatusOr<bool> BatchQueue::Submit(Task& task, const ShapeKey& key) {
-  const SteadyTime now = clock_.Now();
-  if (task.deadline == kNoDeadline && limits_.default_timeout > Duration(0)) {
-    task.deadline = now + limits_.default_timeout;
-  }
-  if (limits_.max_timeout > Duration(0)) {
-    task.deadline = std::min(task.deadline, now + limits_.max_timeout);
-  }
-  MutexLock lock(mu_);
+absl::Status BatchQueue::Admit(const Task& task, size_t priority, SteadyTime now) const {
   if (closed_) return absl::UnavailableError(absl::StrCat(name_, " is closed"));
   if (absl::Status obsolete = Obsolete(task, now, tasks_ > 0); !obsolete.ok()) return obsolete;
   if (tasks_ >= limits_.max_tasks) {
     return Full(absl::StrCat(tasks_, " requests wait (max_queue_size)"));
+  }
+  if (const int most = levels_[priority].max_tasks; most > 0 && level_tasks_[priority] >= most) {
+    return Full(absl::StrCat(most, " requests of priority ", priority, " wait (max_queue_size)"));
   }
   if (const double work = QueueSeconds(rows_ + task.rows);
       tasks_ > 0 && work > limits_.max_seconds) {
     return Full(absl::StrCat("about ", work, " s of work wait, at most ", limits_.max_seconds,
                              " s are allowed"));
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> BatchQueue::Submit(Task& task, const ShapeKey& key) {
+  const SteadyTime now = clock_.Now();
+  const int priority = limits_.priority_levels == 0 ? 0
+                       : task.priority <= 0         ? limits_.default_priority
+                                            : std::min(task.priority, limits_.priority_levels);
+  const auto level = static_cast<size_t>(priority);
+  const SteadyTime delay_at = StartTimeout(task, levels_[level], now);
+  MutexLock lock(mu_);
+  if (absl::Status admitted = Admit(task, level, now); !admitted.ok()) return admitted;
   const bool known = groups_.contains(key);
   Group& group = FindOrAdd(key);
   if (!group.rejected.ok()) return group.rejected;
 
-  task.priority = limits_.priority_levels == 0 ? 0
-                  : task.priority <= 0         ? limits_.default_priority
-                                               : std::min(task.priority, limits_.priority_levels);
-  PendingTask pending{std::move(task), now, next_number_++};
+  task.priority = priority;
+  group.last_use = next_number_;
+  Insert(group, {std::move(task), now, next_number_++, delay_at});
+  return !known;
+}
+
+void BatchQueue::Insert(Group& group, PendingTask pending) {
   ++tasks_;
+  ++level_tasks_[static_cast<size_t>(pending.task.priority)];
   rows_ += pending.task.rows;
   group.rows += pending.task.rows;
-  group.last_use = pending.number;
   auto at = group.tasks.end();
   while (at != group.tasks.begin() && MoreUrgent(pending, *std::prev(at))) --at;
   group.tasks.insert(at, std::move(pending));
-  return !known;
 }
 
 BatchQueue::Group& BatchQueue::FindOrAdd(const ShapeKey& key) {
@@ -121,25 +154,33 @@ PendingTask BatchQueue::PopFront(Group& group) {
   group.rows -= front.task.rows;
   rows_ -= front.task.rows;
   --tasks_;
+  --level_tasks_[static_cast<size_t>(front.task.priority)];
   return front;
 }
 
-void BatchQueue::DropObsolete(Group& group, SteadyTime now, Batch& batch) {
+void BatchQueue::Settle(Group& group, SteadyTime now, Batch& batch) {
   while (!group.tasks.empty()) {
     absl::Status obsolete = Obsolete(group.tasks.front().task, now, tasks_ > 1);
-    if (obsolete.ok()) return;
-    batch.dropped.emplace_back(PopFront(group).task, std::move(obsolete));
+    if (!obsolete.ok()) {
+      batch.dropped.emplace_back(PopFront(group).task, std::move(obsolete));
+    } else if (group.tasks.front().delay_at <= now) {
+      PendingTask late = PopFront(group);
+      late.delay_at = kNoDeadline;
+      late.delayed = true;
+      Insert(group, std::move(late));
+    } else {
+      return;
+    }
   }
 }
 
 SteadyTime BatchQueue::ReadyAt(const Group& group) const {
   if (group.tasks.empty() || group.plans == nullptr) return kNoDeadline;
   const SteadyTime first = group.tasks.front().submitted;
-  if (closed_ || limits_.max_delay <= Duration(0) || group.rows >= limits_.max_batch_rows) {
-    return first;
-  }
-  for (const int64_t rows : limits_.preferred_rows) {
-    if (group.rows >= rows) return first;
+  if (closed_ || limits_.max_delay <= Duration(0)) return first;
+  if (group.rows >= limits_.max_batch_rows) return first;
+  for (const int64_t preferred : limits_.preferred_rows) {
+    if (group.rows >= preferred) return first;
   }
   return first + limits_.max_delay;
 }
@@ -158,7 +199,7 @@ Batch BatchQueue::Take(int idle_workers) {
   MutexLock lock(mu_);
   Groups::iterator best = groups_.end();
   for (auto it = groups_.begin(); it != groups_.end(); ++it) {
-    DropObsolete(it->second, batch.taken, batch);
+    Settle(it->second, batch.taken, batch);
     if (ReadyAt(it->second) > batch.taken) continue;
     if (best == groups_.end() || MoreUrgent(it->second.tasks.front(), best->second.tasks.front())) {
       best = it;
@@ -175,7 +216,7 @@ Batch BatchQueue::Take(int idle_workers) {
     do {
       batch.rows += group.tasks.front().task.rows;
       batch.tasks.push_back(PopFront(group));
-      DropObsolete(group, batch.taken, batch);
+      Settle(group, batch.taken, batch);
     } while (!group.tasks.empty() && batch.rows + group.tasks.front().task.rows <= limit);
     batch.estimated_seconds = costs_.Estimate(batch.rows);
   }

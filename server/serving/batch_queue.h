@@ -23,25 +23,37 @@
 
 namespace baton::serving {
 
+// How the tasks of one priority wait.
+struct LevelLimits {
+  int max_tasks = 0;            // waiting; 0: as many as the queue takes
+  Duration default_timeout{0};  // for tasks with neither a timeout nor a deadline; 0: none
+  Duration max_timeout{0};      // for all tasks, also those with a longer one; 0: none
+  // A task that has waited for its timeout (a default one too if it has a deadline) goes behind the
+  // others of its priority. Else a timeout is a deadline.
+  bool delay = false;
+};
+
 struct QueueLimits {
   int64_t max_batch_rows = 1;   // of one batch from several tasks; a larger task goes alone
   int max_tasks = 4096;         // waiting
   double max_seconds = 10;      // of estimated work waiting
   Duration max_delay{0};        // how long a task may wait for company though a worker is idle
-  Duration default_timeout{0};  // for tasks without a deadline; 0: none
-  Duration max_timeout{0};      // for all tasks, also those with a later deadline; 0: none
   int max_running = 0;          // batches taken and not yet done; 0: no limit
   int priority_levels = 0;      // 0: the priorities of tasks are ignored
   int default_priority = 1;     // of tasks that name none, 1 … priority_levels
   bool refuse_hopeless = true;  // tasks that cannot be done before their deadline, as estimated
   int64_t best_rows = 1;        // a batch of more brings nothing; at most max_batch_rows
   std::vector<int64_t> preferred_rows = {};  // with max_delay: sizes that need not wait; ascending
+  LevelLimits level = {};                    // of every priority
+  std::map<int, LevelLimits> levels = {};    // but for these
 };
 
 struct PendingTask {
   Task task;
   SteadyTime submitted;
   uint64_t number = 0;  // order of submission
+  SteadyTime delay_at = kNoDeadline;
+  bool delayed = false;
 };
 
 // What a worker takes: tasks of equal shapes, with their plans.
@@ -113,14 +125,21 @@ class BatchQueue {
   };
   using Groups = std::map<ShapeKey, Group>;
 
+  // Makes the timeout of a task that comes now its deadline; or returns when it is to be delayed.
+  static SteadyTime StartTimeout(Task& task, const LevelLimits& level, SteadyTime now);
   // Why `task` need not run any more; OK if it should. `others_wait`: only then a task is refused
   // on an estimate, so that an estimate that is wrong gets corrected by running.
   absl::Status Obsolete(const Task& task, SteadyTime now, bool others_wait) const;
+  // Whether `task`, of this priority, may wait: closed, obsolete, or full.
+  absl::Status Admit(const Task& task, size_t priority, SteadyTime now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   double QueueSeconds(int64_t rows) const;
   // The status for a queue that is full.
   absl::Status Full(const std::string& why) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Insert(Group& group, PendingTask pending) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   PendingTask PopFront(Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void DropObsolete(Group& group, SteadyTime now, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Drops and delays until the first task of the group is one to run.
+  void Settle(Group& group, SteadyTime now, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // When the group may run: kNoDeadline if it has nothing to run.
   SteadyTime ReadyAt(const Group& group) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   int64_t RowsToTake(const Group& group, int idle_workers) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -131,10 +150,12 @@ class BatchQueue {
   const QueueLimits limits_;
   const Clock& clock_;
   const CostCurve& costs_;
+  const std::vector<LevelLimits> levels_;  // by priority; [0] where there are no priorities
   mutable Mutex mu_;
   Groups groups_ ABSL_GUARDED_BY(mu_);
   std::vector<std::shared_ptr<const PlanSet>> forgotten_ ABSL_GUARDED_BY(mu_);
   int tasks_ ABSL_GUARDED_BY(mu_) = 0;
+  std::vector<int> level_tasks_ ABSL_GUARDED_BY(mu_);
   int64_t rows_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t next_number_ ABSL_GUARDED_BY(mu_) = 1;
   int running_ ABSL_GUARDED_BY(mu_) = 0;      // counted with max_running

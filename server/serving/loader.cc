@@ -9,9 +9,34 @@
 namespace baton::serving {
 namespace {
 
+constexpr int64_t kMaxQueueSize = int64_t{1} << 30;
+
 int64_t MaxDelayUs(const repository::ModelConfig& config, const LoadedVersion& loaded) {
   const int64_t own = config.dynamic_batching.max_queue_delay_us;
   return own > 0 ? own : loaded.batching.max_delay_us.value_or(0);
+}
+
+LevelLimits LimitsOf(const repository::QueuePolicy& policy) {
+  LevelLimits level;
+  level.max_tasks = static_cast<int>(std::min<int64_t>(policy.max_queue_size, kMaxQueueSize));
+  level.default_timeout = std::chrono::microseconds(policy.default_timeout_us);
+  if (!policy.allow_timeout_override) level.max_timeout = level.default_timeout;
+  level.delay = policy.delay;
+  return level;
+}
+
+// Room for what each priority may hold; those that have no bound of their own share the server's.
+int SizeOfAll(const QueueLimits& limits) {
+  int64_t sum = 0;
+  bool shared = false;
+  const auto add = [&](const LevelLimits& level, int64_t priorities) {
+    sum += level.max_tasks * priorities;
+    shared = shared || (level.max_tasks == 0 && priorities > 0);
+  };
+  const auto own = static_cast<int64_t>(limits.levels.size());
+  add(limits.level, std::max(limits.priority_levels, 1) - own);
+  for (const auto& [priority, level] : limits.levels) add(level, 1);
+  return static_cast<int>(std::min(sum + (shared ? limits.max_tasks : 0), kMaxQueueSize));
 }
 
 }  // namespace
@@ -49,13 +74,10 @@ QueueLimits Loader::Limits(const repository::ModelConfig& config,
   limits.max_tasks = options_.max_queue_size;
   if (parameters.max_waiting_batches) {
     limits.max_tasks = static_cast<int>(
-        std::min<int64_t>(*parameters.max_waiting_batches * loaded.max_batch_rows, 1 << 30));
+        std::min(*parameters.max_waiting_batches * loaded.max_batch_rows, kMaxQueueSize));
   }
-  if (batching.max_queue_size > 0) limits.max_tasks = static_cast<int>(batching.max_queue_size);
   limits.max_seconds = options_.max_queue_seconds;
   limits.max_delay = std::chrono::microseconds(MaxDelayUs(config, loaded));
-  limits.default_timeout = std::chrono::microseconds(batching.default_timeout_us);
-  if (!batching.allow_timeout_override) limits.max_timeout = limits.default_timeout;
   limits.preferred_rows = batching.preferred_batch_sizes.empty() ? parameters.preferred_rows
                                                                  : batching.preferred_batch_sizes;
   limits.max_running = config.instance_count > 0
@@ -64,6 +86,9 @@ QueueLimits Loader::Limits(const repository::ModelConfig& config,
                                  parameters.max_running_batches.value_or(0), 1 << 20));
   limits.priority_levels = batching.priority_levels;
   if (limits.priority_levels > 0) limits.default_priority = batching.default_priority_level;
+  limits.level = LimitsOf(batching.queue);
+  for (const auto& [level, policy] : batching.level_queues) limits.levels[level] = LimitsOf(policy);
+  limits.max_tasks = SizeOfAll(limits);
   return limits;
 }
 

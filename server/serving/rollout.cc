@@ -173,6 +173,7 @@ class Rollout::Live final : public Stand {
     again.inputs = task.inputs;
     again.rows = task.rows;
     again.deadline = task.deadline;
+    again.timeout = task.timeout;
     again.priority = task.priority;
     again.cancelled = task.cancelled;
     task.done = [rollout = rollout_, answers = answers_, again, done = std::move(task.done)](

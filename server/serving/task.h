@@ -28,7 +28,8 @@ struct Task {
   std::vector<TensorView> inputs;
   int64_t rows = 1;  // size of the batch dimension; 1 where the model has none
   SteadyTime deadline = kNoDeadline;
-  int priority = 0;                              // 0: the model's default; 1 is the highest
+  Duration timeout{0};  // how long it may wait; what happens then is the queue's; 0: as that says
+  int priority = 0;     // 0: the model's default; 1 is the highest
   std::shared_ptr<std::atomic<bool>> cancelled;  // may be null; set by the caller at any time
   // May be null. Else the submitting thread's own: a model that costs less than a hop to another
   // thread runs on it, inside Submit.

@@ -114,6 +114,7 @@ TEST_F(RestOip, TimeoutPriorityAndDeadlineTravelWithTheTask) {
   });
   serving::Task task = servable->Take();
   EXPECT_EQ(task.priority, 2);
+  EXPECT_EQ(task.timeout, std::chrono::hours(1));
   EXPECT_LE(task.deadline, std::chrono::steady_clock::now() + std::chrono::seconds(30))
       << "--rest_api_timeout_in_ms";
   EXPECT_GE(task.deadline, arrived + std::chrono::seconds(30));

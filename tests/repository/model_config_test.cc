@@ -73,7 +73,9 @@ TEST(ParseModelConfig, ReadsEveryFieldThatIsHonoured) {
         max_queue_size: 16
         default_timeout_microseconds: 5000
         allow_timeout_override: false
+        timeout_action: DELAY
       }
+      priority_queue_policy { key: 1 value { max_queue_size: 4 } }
     }
     instance_group [ { count: 2 kind: KIND_CPU }, { count: 1 } ]
     parameters { key: "precision" value { string_value: "bf16" } }
@@ -92,12 +94,15 @@ TEST(ParseModelConfig, ReadsEveryFieldThatIsHonoured) {
   EXPECT_EQ(config->version_policy, (VersionPolicy{VersionPolicy::Kind::kLatest, 2, {}}));
   EXPECT_THAT(config->dynamic_batching.preferred_batch_sizes, ElementsAre(4, 8));
   EXPECT_EQ(config->dynamic_batching.max_queue_delay_us, 100);
-  EXPECT_EQ(config->dynamic_batching.max_queue_size, 16);
-  EXPECT_EQ(config->dynamic_batching.default_timeout_us, 5000);
+  EXPECT_EQ(config->dynamic_batching.queue.max_queue_size, 16);
+  EXPECT_EQ(config->dynamic_batching.queue.default_timeout_us, 5000);
   EXPECT_EQ(config->precision, "bf16");
   EXPECT_EQ(config->dynamic_batching.priority_levels, 3);
   EXPECT_EQ(config->dynamic_batching.default_priority_level, 2);
-  EXPECT_FALSE(config->dynamic_batching.allow_timeout_override);
+  EXPECT_FALSE(config->dynamic_batching.queue.allow_timeout_override);
+  EXPECT_TRUE(config->dynamic_batching.queue.delay);
+  EXPECT_EQ(config->dynamic_batching.level_queues.at(1).max_queue_size, 4);
+  EXPECT_FALSE(config->dynamic_batching.level_queues.at(1).delay);
   EXPECT_EQ(config->instance_count, 3);
   EXPECT_THAT(config->labels, ElementsAre(Pair("stable", 4)));
   EXPECT_THAT(config->parameters,
@@ -207,6 +212,15 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"DelayTooLarge",
                   "dynamic_batching { max_queue_delay_microseconds: 18446744073709551615 }",
                   {"max_queue_delay_microseconds is 18446744073709551615"}},
+        BadConfig{"PolicyOfNoLevel",
+                  "dynamic_batching { priority_levels: 2 default_priority_level: 1"
+                  " priority_queue_policy { key: 3 value {} } }",
+                  {"priority_queue_policy[3]", "1 to priority_levels, 2"}},
+        BadConfig{"TimeoutOfALevelTooLarge",
+                  "dynamic_batching { priority_levels: 2 default_priority_level: 1"
+                  " priority_queue_policy { key: 2 value {"
+                  "   default_timeout_microseconds: 18446744073709551615 } } }",
+                  {"priority_queue_policy[2].default_timeout_microseconds is 184467"}},
         BadConfig{"Precision",
                   "parameters { key: \"precision\" value { string_value: \"fp16\" } }",
                   {"parameters[precision]", "fp16", "bf16"}}),
@@ -260,8 +274,6 @@ INSTANTIATE_TEST_SUITE_P(
                      "dynamic_batching { preserve_ordering: true }"},
         IgnoredField{"dynamic_batching.priority_queue_policy",
                      "dynamic_batching { priority_queue_policy { key: 1 value {} } }"},
-        IgnoredField{"dynamic_batching.default_queue_policy.timeout_action",
-                     "dynamic_batching { default_queue_policy { timeout_action: DELAY } }"},
         IgnoredField{"parameters[execution_mode]",
                      "parameters { key: \"execution_mode\" value { string_value: \"1\" } }"}),
     [](const auto& info) {

@@ -192,13 +192,96 @@ TEST_F(BatchQueueTest, DropsWhatExpiredOrWasCancelledWhileItWaited) {
 }
 
 TEST_F(BatchQueueTest, GivesTasksWithoutADeadlineTheDefaultTimeout) {
-  limits_.default_timeout = milliseconds(100);
+  limits_.level.default_timeout = milliseconds(100);
   ASSERT_TRUE(Submit(TaskOf(1)).ok());
   clock_.Advance(milliseconds(101));
   const Batch batch = queue().Take(0);
   EXPECT_THAT(batch.tasks, IsEmpty());
   ASSERT_EQ(batch.dropped.size(), 1U);
   EXPECT_EQ(batch.dropped[0].second.code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(BatchQueueTest, ATaskOwnTimeoutIsADeadline) {
+  Task task = TaskOf(1);
+  task.timeout = milliseconds(50);
+  ASSERT_TRUE(Submit(std::move(task)).ok());
+  clock_.Advance(milliseconds(51));
+  EXPECT_EQ(queue().Take(0).dropped.size(), 1U);
+}
+
+TEST_F(BatchQueueTest, ALongerTimeoutOfItsOwnCountsOnlyWhereThatIsAllowed) {
+  Task task = TaskOf(1);
+  task.timeout = milliseconds(500);
+  limits_.level.default_timeout = milliseconds(100);
+  limits_.levels[1] = {.default_timeout = milliseconds(100), .max_timeout = milliseconds(100)};
+  limits_.priority_levels = limits_.default_priority = 2;
+  ASSERT_TRUE(Submit(task).ok());
+  task.priority = 1;
+  ASSERT_TRUE(Submit(task).ok());
+  clock_.Advance(milliseconds(101));
+  const Batch batch = queue().Take(0);
+  EXPECT_EQ(batch.tasks.size(), 1U);
+  ASSERT_EQ(batch.dropped.size(), 1U);
+  EXPECT_EQ(batch.dropped[0].first.priority, 1);
+}
+
+TEST_F(BatchQueueTest, DelaysWhatHasTimedOutBehindWhatHasNot) {
+  limits_.level = {.default_timeout = milliseconds(100), .delay = true};
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  ASSERT_TRUE(Submit(TaskOf(2)).ok());
+  clock_.Advance(milliseconds(60));
+  ASSERT_TRUE(Submit(TaskOf(3)).ok());
+  clock_.Advance(milliseconds(60));
+  ASSERT_TRUE(Submit(TaskOf(4)).ok());
+  EXPECT_THAT(TakeRows(), ElementsAre(3));
+  EXPECT_THAT(TakeRows(), ElementsAre(4));
+  EXPECT_THAT(TakeRows(), ElementsAre(1));
+  EXPECT_THAT(TakeRows(), ElementsAre(2));
+  EXPECT_EQ(queue().depth(), 0);
+}
+
+TEST_F(BatchQueueTest, ADelayedTaskKeepsItsPriorityAndItsDeadline) {
+  limits_.level = {.default_timeout = milliseconds(100), .delay = true};
+  limits_.priority_levels = limits_.default_priority = 2;
+  ASSERT_TRUE(Submit(TaskOf(1, 1)).ok());
+  ASSERT_TRUE(Submit(TaskOf(2, 2)).ok());
+  Task with_deadline = TaskFor(milliseconds(150));
+  with_deadline.rows = 3;
+  ASSERT_TRUE(Submit(std::move(with_deadline)).ok());
+  clock_.Advance(milliseconds(101));
+  ASSERT_TRUE(Submit(TaskOf(4, 2)).ok());
+  EXPECT_THAT(TakeRows(), ElementsAre(1));
+  EXPECT_THAT(TakeRows(), ElementsAre(4));
+  clock_.Advance(milliseconds(50));
+  const Batch last = queue().Take(0);
+  EXPECT_EQ(last.rows, 2);
+  ASSERT_EQ(last.dropped.size(), 1U) << "its client has stopped waiting";
+  EXPECT_EQ(last.dropped[0].first.rows, 3);
+}
+
+TEST_F(BatchQueueTest, DelayedTasksOfAllShapesWaitForTheOthers) {
+  limits_.level = {.default_timeout = milliseconds(100), .delay = true};
+  queue().SetPlans(kLarge, AnyPlans());
+  ASSERT_TRUE(Submit(TaskOf(1), kSmall).ok());
+  clock_.Advance(milliseconds(101));
+  ASSERT_TRUE(Submit(TaskOf(2), kLarge).ok());
+  EXPECT_THAT(TakeRows(), ElementsAre(2));
+  EXPECT_THAT(TakeRows(), ElementsAre(1));
+}
+
+TEST_F(BatchQueueTest, BoundsEachPriorityByItself) {
+  limits_.priority_levels = limits_.default_priority = 3;
+  limits_.level.max_tasks = 2;
+  limits_.levels[1].max_tasks = 1;
+  ASSERT_TRUE(Submit(TaskOf(1, 1)).ok());
+  const absl::Status full = Submit(TaskOf(1, 1)).status();
+  EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(full.message()), HasSubstr("1 requests of priority 1 wait"));
+  EXPECT_NE(RetryAfter(full), std::nullopt);
+  for (const int priority : {2, 2, 3, 3}) ASSERT_TRUE(Submit(TaskOf(1, priority)).ok());
+  EXPECT_FALSE(Submit(TaskOf(1, 3)).ok());
+  TakeRows();
+  EXPECT_TRUE(Submit(TaskOf(1, 1)).ok()) << "the most urgent has left";
 }
 
 TEST_F(BatchQueueTest, GivesNoMoreBatchesAtOnceThanAllowed) {

@@ -42,6 +42,14 @@ class LoaderTest : public ::testing::Test {
     });
   }
   LoadResult Load() { return Load(fake_); }
+  // A request of one row, whose answer nobody looks at.
+  absl::Status Submit(ModelServable& servable, int priority = 0) {
+    Task task;
+    task.inputs = {baton::testing::ViewOf(row_)};
+    task.priority = priority;
+    task.done = [](const absl::Status&, absl::Span<const TensorView>, const PhaseTimes&) {};
+    return servable.Submit(std::move(task));
+  }
 
   TempDir dir_;
   FakeClock clock_;
@@ -51,8 +59,10 @@ class LoaderTest : public ::testing::Test {
   BackgroundThread compiler_{"compiler", 0};
   const ServableContext context_{scheduler_, compiler_, metrics_, clock_};
   FakeRuntime fake_;
+  FakeExecutor executor_;
   LoaderOptions options_;
   LoadRequest request_;
+  const std::vector<float> row_ = std::vector<float>(4);
   std::vector<VersionState> states_;
 };
 
@@ -106,6 +116,35 @@ TEST_F(LoaderTest, TakesItsLimitsFromTheConfig) {
   EXPECT_EQ(Load().servable->max_batch_size(), 3);
   request_.config.max_batch_size = 0;
   EXPECT_EQ(Load().servable->max_batch_size(), 0);
+}
+
+TEST_F(LoaderTest, EachPriorityHasItsQueuePolicy) {
+  repository::DynamicBatching& batching = request_.config.dynamic_batching;
+  batching.priority_levels = batching.default_priority_level = 3;
+  batching.queue = {.max_queue_size = 2, .default_timeout_us = 1000, .delay = true};
+  batching.level_queues[1] = {.max_queue_size = 1, .default_timeout_us = 1000};
+  const std::shared_ptr<ModelServable> servable = Load().servable;
+  EXPECT_TRUE(Submit(*servable, 1).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(Submit(*servable, 1)));
+  for (const int priority : {2, 2, 3, 3}) EXPECT_TRUE(Submit(*servable, priority).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(Submit(*servable, 3)));
+  clock_.Advance(std::chrono::milliseconds(2));
+  Batch batch = servable->Take(0);
+  EXPECT_EQ(batch.dropped.size(), 1U) << "the first priority rejects what has timed out";
+  EXPECT_GT(batch.tasks.size(), 0U) << "the others delay it";
+  servable->Run(std::move(batch), false, executor_);
+  servable->Abort();
+}
+
+TEST_F(LoaderTest, PrioritiesWithoutABoundShareTheServers) {
+  options_.max_queue_size = 3;
+  repository::DynamicBatching& batching = request_.config.dynamic_batching;
+  batching.priority_levels = batching.default_priority_level = 2;
+  batching.level_queues[1].max_queue_size = 1;
+  const std::shared_ptr<ModelServable> servable = Load().servable;
+  for (const int priority : {1, 2, 2, 2}) EXPECT_TRUE(Submit(*servable, priority).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(Submit(*servable, 2)));
+  servable->Abort();
 }
 
 // The real engine behind the same door.
