@@ -57,6 +57,8 @@ constexpr absl::string_view kPrecisions[] = {"f32", "bf16", "int8", "auto"};
 constexpr char kPrecisionKey[] = "precision";
 constexpr char kSwapKey[] = "swap";
 constexpr absl::string_view kSwaps[] = {"load_first", "unload_first"};
+constexpr char kLatencyTargetKey[] = "latency_target_ms";
+constexpr double kMinLatencyTargetMs = 0.001, kMaxLatencyTargetMs = 3'600'000;
 constexpr char kSignaturesKey[] = "signatures";
 constexpr char kLabelPrefix[] = "label.";
 
@@ -153,7 +155,7 @@ std::vector<std::string> Warnings(const inference::ModelConfig& message, const s
   }
   for (const auto& [key, value] : message.parameters()) {
     if (key == kPrecisionKey || key == kSignaturesKey || key == kSwapKey ||
-        absl::StartsWith(key, kLabelPrefix) ||
+        key == kLatencyTargetKey || absl::StartsWith(key, kLabelPrefix) ||
         absl::StartsWith(key, kRolloutPrefix)) {
       continue;
     }
@@ -281,6 +283,14 @@ absl::Status ReadParameter(const std::string& key, const std::string& value, Mod
                                                      absl::StrJoin(kSwaps, "\" or \""), "\""));
     }
     config.unload_first = value == kSwaps[1];
+  } else if (key == kLatencyTargetKey) {
+    double& target = config.latency_target_ms;
+    if (!absl::SimpleAtod(value, &target) ||
+        !(target >= kMinLatencyTargetMs && target <= kMaxLatencyTargetMs)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("parameters[", key, "] is \"", value, "\"; expected milliseconds, from ",
+                       kMinLatencyTargetMs, " to ", kMaxLatencyTargetMs));
+    }
   } else if (absl::StartsWith(key, kRolloutPrefix)) {
     RETURN_IF_ERROR(
         SetRolloutOption(absl::StripPrefix(key, kRolloutPrefix), value, config.rollout));

@@ -61,6 +61,7 @@ struct ModelConfig {
   // From `parameters`, Baton's own options:
   std::optional<std::string> precision;           // "f32", "bf16", "int8" or "auto"
   bool unload_first = false;                      // "swap": "unload_first", or "load_first"
+  double latency_target_ms = 0;                   // 0: none
   RolloutOptions rollout;                         // "rollout.…"
   std::map<std::string, int64_t> labels;          // "label.NAME": the version NAME stands for
   Signatures signatures;                          // "signatures", see signatures.h

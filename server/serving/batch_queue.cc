@@ -178,16 +178,28 @@ SteadyTime BatchQueue::ReadyAt(const Group& group) const {
   if (group.tasks.empty() || group.plans == nullptr) return kNoDeadline;
   const SteadyTime first = group.tasks.front().submitted;
   if (closed_ || limits_.max_delay <= Duration(0)) return first;
-  if (group.rows >= limits_.max_batch_rows) return first;
+  if (group.rows >= MaxRows(/*late=*/false)) return first;
   for (const int64_t preferred : limits_.preferred_rows) {
     if (group.rows >= preferred) return first;
   }
   return first + limits_.max_delay;
 }
 
-int64_t BatchQueue::RowsToTake(const Group& group, int idle_workers) const {
+int64_t BatchQueue::MaxRows(bool late) const {
   const int64_t most = limits_.max_delay > Duration(0) ? limits_.max_batch_rows : limits_.best_rows;
-  const int64_t rows = std::min(group.rows, most);
+  if (late || limits_.latency_target <= Duration(0)) return most;
+  const double seconds = Seconds(limits_.latency_target) / 2;
+  int64_t fits = 1, too_many = most + 1;
+  while (too_many - fits > 1) {
+    const int64_t middle = fits + (too_many - fits) / 2;
+    (costs_.Estimate(middle) <= seconds ? fits : too_many) = middle;
+  }
+  return fits;
+}
+
+int64_t BatchQueue::RowsToTake(const Group& group, SteadyTime now, int idle_workers) const {
+  const bool late = now - group.tasks.front().submitted > limits_.latency_target;
+  const int64_t rows = std::min(group.rows, MaxRows(late));
   const int64_t share = (group.rows + idle_workers) / (idle_workers + 1);
   if (share >= rows) return rows;
   return costs_.Estimate(share) <= kWorthSharing * costs_.Estimate(rows) ? share : rows;
@@ -212,7 +224,7 @@ Batch BatchQueue::Take(int idle_workers) {
     Group& group = best->second;
     batch.key = best->first;
     batch.plans = group.plans;
-    const int64_t limit = RowsToTake(group, idle_workers);
+    const int64_t limit = RowsToTake(group, batch.taken, idle_workers);
     do {
       batch.rows += group.tasks.front().task.rows;
       batch.tasks.push_back(PopFront(group));

@@ -38,6 +38,7 @@ struct QueueLimits {
   int max_tasks = 4096;         // waiting
   double max_seconds = 10;      // of estimated work waiting
   Duration max_delay{0};        // how long a task may wait for company though a worker is idle
+  Duration latency_target{0};   // what batches are kept small for; 0: they are as large as pays
   int max_running = 0;          // batches taken and not yet done; 0: no limit
   int priority_levels = 0;      // 0: the priorities of tasks are ignored
   int default_priority = 1;     // of tasks that name none, 1 … priority_levels
@@ -90,6 +91,9 @@ class BatchQueue {
   // as many tasks in that order as fit. `idle_workers` others could share the work: the batch is
   // smaller then, if that makes it faster. Without tasks if there is nothing to run now (it may
   // have dropped some).
+  // With `latency_target`: a request that just misses a batch waits for that and runs in the next,
+  // so a batch may take half of the target, as estimated. Where a task has waited for longer than
+  // the target already, it is the throughput that counts, as without one.
   // With `max_running`: nothing while so many run; then Done makes it worth another try.
   Batch Take(int idle_workers) ABSL_LOCKS_EXCLUDED(mu_);
   // A batch with tasks that was taken has run. True if Take may give another because of that.
@@ -142,7 +146,10 @@ class BatchQueue {
   void Settle(Group& group, SteadyTime now, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // When the group may run: kNoDeadline if it has nothing to run.
   SteadyTime ReadyAt(const Group& group) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  int64_t RowsToTake(const Group& group, int idle_workers) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Rows of the largest batch. `late`: of one that misses the latency target anyway.
+  int64_t MaxRows(bool late) const;
+  int64_t RowsToTake(const Group& group, SteadyTime now, int idle_workers) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Group& FindOrAdd(const ShapeKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::vector<Task> TakeAll(Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 

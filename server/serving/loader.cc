@@ -11,9 +11,15 @@ namespace {
 
 constexpr int64_t kMaxQueueSize = int64_t{1} << 30;
 
+int64_t LatencyTargetUs(const repository::ModelConfig& config) {
+  return static_cast<int64_t>(config.latency_target_ms * 1e3);
+}
+
 int64_t MaxDelayUs(const repository::ModelConfig& config, const LoadedVersion& loaded) {
   const int64_t own = config.dynamic_batching.max_queue_delay_us;
-  return own > 0 ? own : loaded.batching.max_delay_us.value_or(0);
+  const int64_t delay = own > 0 ? own : loaded.batching.max_delay_us.value_or(0);
+  // The other half is the batch's.
+  return LatencyTargetUs(config) > 0 ? std::min(delay, LatencyTargetUs(config) / 2) : delay;
 }
 
 LevelLimits LimitsOf(const repository::QueuePolicy& policy) {
@@ -78,6 +84,7 @@ QueueLimits Loader::Limits(const repository::ModelConfig& config,
   }
   limits.max_seconds = options_.max_queue_seconds;
   limits.max_delay = std::chrono::microseconds(MaxDelayUs(config, loaded));
+  limits.latency_target = std::chrono::microseconds(LatencyTargetUs(config));
   limits.preferred_rows = batching.preferred_batch_sizes.empty() ? parameters.preferred_rows
                                                                  : batching.preferred_batch_sizes;
   limits.max_running = config.instance_count > 0

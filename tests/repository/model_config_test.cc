@@ -80,6 +80,7 @@ TEST(ParseModelConfig, ReadsEveryFieldThatIsHonoured) {
     instance_group [ { count: 2 kind: KIND_CPU }, { count: 1 } ]
     parameters { key: "precision" value { string_value: "bf16" } }
     parameters { key: "label.stable" value { string_value: "4" } }
+    parameters { key: "latency_target_ms" value { string_value: "12.5" } }
   )");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->max_batch_size, 8);
@@ -103,10 +104,12 @@ TEST(ParseModelConfig, ReadsEveryFieldThatIsHonoured) {
   EXPECT_TRUE(config->dynamic_batching.queue.delay);
   EXPECT_EQ(config->dynamic_batching.level_queues.at(1).max_queue_size, 4);
   EXPECT_FALSE(config->dynamic_batching.level_queues.at(1).delay);
+  EXPECT_EQ(config->latency_target_ms, 12.5);
   EXPECT_EQ(config->instance_count, 3);
   EXPECT_THAT(config->labels, ElementsAre(Pair("stable", 4)));
   EXPECT_THAT(config->parameters,
-              ElementsAre(Pair("label.stable", "4"), Pair("precision", "bf16")));
+              ElementsAre(Pair("label.stable", "4"), Pair("latency_target_ms", "12.5"),
+                          Pair("precision", "bf16")));
   EXPECT_THAT(config->warnings, IsEmpty());
 }
 
@@ -221,6 +224,9 @@ INSTANTIATE_TEST_SUITE_P(
                   " priority_queue_policy { key: 2 value {"
                   "   default_timeout_microseconds: 18446744073709551615 } } }",
                   {"priority_queue_policy[2].default_timeout_microseconds is 184467"}},
+        BadConfig{"LatencyTarget",
+                  "parameters { key: \"latency_target_ms\" value { string_value: \"0\" } }",
+                  {"parameters[latency_target_ms] is \"0\"", "milliseconds"}},
         BadConfig{"Precision",
                   "parameters { key: \"precision\" value { string_value: \"fp16\" } }",
                   {"parameters[precision]", "fp16", "bf16"}}),

@@ -284,6 +284,46 @@ TEST_F(BatchQueueTest, BoundsEachPriorityByItself) {
   EXPECT_TRUE(Submit(TaskOf(1, 1)).ok()) << "the most urgent has left";
 }
 
+TEST_F(BatchQueueTest, ALatencyTargetKeepsBatchesSmall) {
+  limits_.max_batch_rows = limits_.best_rows = 8;
+  costs_.Set(8, 0.080);  // 10 ms a row
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  EXPECT_EQ(TakeRows().size(), 8U);
+  queue_ = nullptr;
+  limits_.latency_target = milliseconds(90);
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  EXPECT_EQ(TakeRows().size(), 4U) << "half of the target is for the batch that was missed";
+  EXPECT_EQ(TakeRows().size(), 4U);
+}
+
+TEST_F(BatchQueueTest, ALatencyTargetThatNothingMeetsLeavesOneRow) {
+  limits_.max_batch_rows = limits_.best_rows = 8;
+  limits_.latency_target = milliseconds(1);
+  costs_.Set(8, 0.080);
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  EXPECT_EQ(TakeRows().size(), 1U);
+}
+
+TEST_F(BatchQueueTest, BatchesAreWholeAgainWhereTheTargetIsMissedAnyway) {
+  limits_.max_batch_rows = limits_.best_rows = 8;
+  limits_.latency_target = milliseconds(90);
+  costs_.Set(8, 0.080);
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  clock_.Advance(milliseconds(91));
+  EXPECT_EQ(TakeRows().size(), 8U);
+}
+
+TEST_F(BatchQueueTest, WithADelayABatchThatIsAsLargeAsTheTargetAllowsGoesAtOnce) {
+  limits_.max_batch_rows = limits_.best_rows = 8;
+  limits_.max_delay = milliseconds(5);
+  limits_.latency_target = milliseconds(90);
+  costs_.Set(8, 0.080);
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  EXPECT_THAT(TakeRows(), IsEmpty());
+  ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  EXPECT_EQ(TakeRows().size(), 4U);
+}
+
 TEST_F(BatchQueueTest, GivesNoMoreBatchesAtOnceThanAllowed) {
   limits_.max_running = 1;
   limits_.max_batch_rows = 1;

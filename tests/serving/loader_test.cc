@@ -118,6 +118,60 @@ TEST_F(LoaderTest, TakesItsLimitsFromTheConfig) {
   EXPECT_EQ(Load().servable->max_batch_size(), 0);
 }
 
+// A fake whose executions take 10 ms, and 1 ms for each row.
+class TimedRuntime final : public Runtime {
+ public:
+  explicit TimedRuntime(FakeClock& clock) : clock_(clock) {}
+  absl::StatusOr<std::shared_ptr<const engine::Model>> Load(
+      const std::string& path, const engine::ModelOptions& options) override {
+    return fake_.Load(path, options);
+  }
+  absl::StatusOr<std::vector<engine::GoldenSample>> ReadSamples(const std::string&,
+                                                                const engine::Signature&) override {
+    return std::vector<engine::GoldenSample>{};
+  }
+  absl::Status CheckSamples(const engine::Model&, const std::vector<engine::GoldenSample>&,
+                            const engine::Tolerance&, int, engine::GoldenResult&) override {
+    return absl::OkStatus();
+  }
+  std::unique_ptr<Executor> NewExecutor() override {
+    auto executor = std::make_unique<FakeExecutor>();
+    executor->on_run = [this](const baton::testing::FakePlan& plan) {
+      clock_.Advance(std::chrono::milliseconds(10 + plan.input_shapes()[0][0]));
+    };
+    return executor;
+  }
+  int64_t MemoryInUse() override { return 0; }
+
+ private:
+  FakeClock& clock_;
+  FakeRuntime fake_;
+};
+
+TEST_F(LoaderTest, ALatencyTargetMakesBatchesSmaller) {
+  TimedRuntime runtime(clock_);
+  for (const auto& [target_ms, rows] : {std::pair(0.0, 8), std::pair(27.0, 3)}) {
+    request_.config.latency_target_ms = target_ms;
+    const std::shared_ptr<ModelServable> servable = Load(runtime).servable;
+    ASSERT_NE(servable, nullptr);
+    for (int i = 0; i < 8; ++i) ASSERT_TRUE(Submit(*servable).ok());
+    Batch batch = servable->Take(0);
+    EXPECT_EQ(batch.rows, rows) << target_ms;
+    servable->Run(std::move(batch), false, executor_);
+    servable->Abort();
+  }
+}
+
+TEST_F(LoaderTest, ADelayIsNoLongerThanHalfOfTheLatencyTarget) {
+  request_.config.dynamic_batching.max_queue_delay_us = 50'000;
+  request_.config.latency_target_ms = 20;
+  const std::shared_ptr<ModelServable> servable = Load().servable;
+  ASSERT_TRUE(Submit(*servable).ok());
+  const Batch batch = servable->Take(0);
+  EXPECT_EQ(batch.ready_at - clock_.Now(), std::chrono::milliseconds(10));
+  servable->Abort();
+}
+
 TEST_F(LoaderTest, EachPriorityHasItsQueuePolicy) {
   repository::DynamicBatching& batching = request_.config.dynamic_batching;
   batching.priority_levels = batching.default_priority_level = 3;
