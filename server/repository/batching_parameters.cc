@@ -44,13 +44,9 @@ absl::StatusOr<BatchingParameters> Convert(const Message& message) {
     return absl::InvalidArgumentError(
         "allowed_batch_sizes must be ascending, from 1 up, and end with max_batch_size");
   }
+  out.pad_to_longest = message.pad_variable_length_inputs();
   if (message.has_thread_pool_name()) {
     out.warnings.push_back("thread_pool_name has no effect: all models share one pool of workers");
-  }
-  if (message.pad_variable_length_inputs()) {
-    out.warnings.push_back(
-        "pad_variable_length_inputs is not honoured: requests of different shapes run in batches "
-        "of their own");
   }
   return out;
 }
@@ -81,6 +77,7 @@ BatchingParameters Merge(const BatchingParameters& over, const BatchingParameter
   if (!out.max_delay_us) out.max_delay_us = under.max_delay_us;
   if (!out.max_waiting_batches) out.max_waiting_batches = under.max_waiting_batches;
   if (!out.max_running_batches) out.max_running_batches = under.max_running_batches;
+  out.pad_to_longest = over.pad_to_longest || under.pad_to_longest;
   return out;
 }
 

@@ -22,6 +22,7 @@ struct BatchingParameters {
   std::optional<int64_t> max_waiting_batches;  // of max_batch_rows
   std::optional<int64_t> max_running_batches;
   std::vector<int64_t> preferred_rows;  // ascending; the last is max_batch_rows
+  bool pad_to_longest = false;          // inputs of different lengths share a batch
   std::vector<std::string> warnings;    // what was set and is not honoured, one text each
 };
 
@@ -30,7 +31,7 @@ struct BatchingParameters {
 absl::StatusOr<BatchingParameters> ParseBatchingParameters(absl::string_view text,
                                                            const std::string& path);
 
-// The fields that `over` gives, else those of `under`.
+// The fields that `over` gives, else those of `under`. (The schema cannot say that padding is off.)
 BatchingParameters Merge(const BatchingParameters& over, const BatchingParameters& under);
 
 }  // namespace baton::repository

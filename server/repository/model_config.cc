@@ -155,7 +155,7 @@ std::vector<std::string> Warnings(const inference::ModelConfig& message, const s
   }
   for (const auto& [key, value] : message.parameters()) {
     if (key == kPrecisionKey || key == kSignaturesKey || key == kSwapKey ||
-        key == kLatencyTargetKey || absl::StartsWith(key, kLabelPrefix) ||
+        key == kLatencyTargetKey || IsLengthOption(key) || absl::StartsWith(key, kLabelPrefix) ||
         absl::StartsWith(key, kRolloutPrefix)) {
       continue;
     }
@@ -291,6 +291,8 @@ absl::Status ReadParameter(const std::string& key, const std::string& value, Mod
           absl::StrCat("parameters[", key, "] is \"", value, "\"; expected milliseconds, from ",
                        kMinLatencyTargetMs, " to ", kMaxLatencyTargetMs));
     }
+  } else if (IsLengthOption(key)) {
+    RETURN_IF_ERROR(SetLengthOption(key, value, config.lengths));
   } else if (absl::StartsWith(key, kRolloutPrefix)) {
     RETURN_IF_ERROR(
         SetRolloutOption(absl::StripPrefix(key, kRolloutPrefix), value, config.rollout));

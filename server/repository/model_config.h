@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "engine/tensor.h"
 #include "server/repository/dynamic_batching.h"
+#include "server/repository/length_options.h"
 #include "server/repository/rollout_options.h"
 #include "server/repository/signatures.h"
 #include "server/repository/version_policy.h"
@@ -62,6 +63,7 @@ struct ModelConfig {
   std::optional<std::string> precision;           // "f32", "bf16", "int8" or "auto"
   bool unload_first = false;                      // "swap": "unload_first", or "load_first"
   double latency_target_ms = 0;                   // 0: none
+  LengthOptions lengths;                          // "length_buckets", …
   RolloutOptions rollout;                         // "rollout.…"
   std::map<std::string, int64_t> labels;          // "label.NAME": the version NAME stands for
   Signatures signatures;                          // "signatures", see signatures.h

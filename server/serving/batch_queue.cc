@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <utility>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "server/serving/retry_after.h"
 
@@ -29,11 +31,12 @@ std::vector<LevelLimits> ByPriority(const QueueLimits& limits) {
 }  // namespace
 
 BatchQueue::BatchQueue(std::string name, const QueueLimits& limits, const Clock& clock,
-                       const CostCurve& costs)
+                       const CostCurve& costs, const Padding* padding)
     : name_(std::move(name)),
       limits_(limits),
       clock_(clock),
       costs_(costs),
+      joins_(padding != nullptr && padding->joins_lengths() ? padding : nullptr),
       levels_(ByPriority(limits)),
       level_tasks_(levels_.size()) {}
 
@@ -98,7 +101,7 @@ absl::Status BatchQueue::Admit(const Task& task, size_t priority, SteadyTime now
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> BatchQueue::Submit(Task& task, const ShapeKey& key) {
+absl::StatusOr<bool> BatchQueue::Submit(Task& task, const ShapeKey& key, bool again) {
   const SteadyTime now = clock_.Now();
   const int priority = limits_.priority_levels == 0 ? 0
                        : task.priority <= 0         ? limits_.default_priority
@@ -106,7 +109,9 @@ absl::StatusOr<bool> BatchQueue::Submit(Task& task, const ShapeKey& key) {
   const auto level = static_cast<size_t>(priority);
   const SteadyTime delay_at = StartTimeout(task, levels_[level], now);
   MutexLock lock(mu_);
-  if (absl::Status admitted = Admit(task, level, now); !admitted.ok()) return admitted;
+  if (!again || aborted_) {
+    if (absl::Status admitted = Admit(task, level, now); !admitted.ok()) return admitted;
+  }
   const bool known = groups_.contains(key);
   Group& group = FindOrAdd(key);
   if (!group.rejected.ok()) return group.rejected;
@@ -174,13 +179,18 @@ void BatchQueue::Settle(Group& group, SteadyTime now, Batch& batch) {
   }
 }
 
+int64_t BatchQueue::WaitingRows(const Group& group) const {
+  return joins_ == nullptr ? group.rows : rows_;  // nearly all of which can join
+}
+
 SteadyTime BatchQueue::ReadyAt(const Group& group) const {
   if (group.tasks.empty() || group.plans == nullptr) return kNoDeadline;
   const SteadyTime first = group.tasks.front().submitted;
   if (closed_ || limits_.max_delay <= Duration(0)) return first;
-  if (group.rows >= MaxRows(/*late=*/false)) return first;
+  const int64_t rows = WaitingRows(group);
+  if (rows >= MaxRows(/*late=*/false)) return first;
   for (const int64_t preferred : limits_.preferred_rows) {
-    if (group.rows >= preferred) return first;
+    if (rows >= preferred) return first;
   }
   return first + limits_.max_delay;
 }
@@ -199,8 +209,9 @@ int64_t BatchQueue::MaxRows(bool late) const {
 
 int64_t BatchQueue::RowsToTake(const Group& group, SteadyTime now, int idle_workers) const {
   const bool late = now - group.tasks.front().submitted > limits_.latency_target;
-  const int64_t rows = std::min(group.rows, MaxRows(late));
-  const int64_t share = (group.rows + idle_workers) / (idle_workers + 1);
+  const int64_t waiting = WaitingRows(group);
+  const int64_t rows = std::min(waiting, MaxRows(late));
+  const int64_t share = (waiting + idle_workers) / (idle_workers + 1);
   if (share >= rows) return rows;
   return costs_.Estimate(share) <= kWorthSharing * costs_.Estimate(rows) ? share : rows;
 }
@@ -221,21 +232,56 @@ Batch BatchQueue::Take(int idle_workers) {
   if (limited && running_ == limits_.max_running) return batch;
   if (best != groups_.end()) {
     if (limited) idle_workers = std::min(idle_workers, limits_.max_running - ++running_);
-    Group& group = best->second;
-    batch.key = best->first;
-    batch.plans = group.plans;
-    const int64_t limit = RowsToTake(group, batch.taken, idle_workers);
-    do {
-      batch.rows += group.tasks.front().task.rows;
-      batch.tasks.push_back(PopFront(group));
-      Settle(group, batch.taken, batch);
-    } while (!group.tasks.empty() && batch.rows + group.tasks.front().task.rows <= limit);
+    Fill(best, RowsToTake(best->second, batch.taken, idle_workers), batch);
     batch.estimated_seconds = costs_.Estimate(batch.rows);
   }
   for (const auto& [key, group] : groups_) {
     batch.ready_at = std::min(batch.ready_at, ReadyAt(group));
   }
   return batch;
+}
+
+void BatchQueue::Fill(Groups::iterator first, int64_t limit, Batch& batch) {
+  batch.key = first->first;
+  batch.plans = first->second.plans;
+  absl::InlinedVector<Groups::iterator, 4> open = {first};
+  if (joins_ != nullptr) {
+    for (auto it = groups_.begin(); it != groups_.end(); ++it) {
+      const Group& group = it->second;
+      if (it == first || group.tasks.empty() || group.plans == nullptr) continue;
+      if (joins_->Join(batch.key, it->first)) open.push_back(it);
+    }
+  }
+  while (true) {
+    auto next = open.end();
+    for (auto it = open.begin(); it != open.end(); ++it) {
+      const auto& tasks = (*it)->second.tasks;
+      if (tasks.empty()) continue;
+      if (next == open.end() || MoreUrgent(tasks.front(), (*next)->second.tasks.front())) next = it;
+    }
+    if (next == open.end()) return;
+    Group& group = (*next)->second;
+    const int64_t rows = batch.rows + group.tasks.front().task.rows;
+    if (!batch.tasks.empty() && rows > limit) return;
+    if (*next != first && !Widen(batch, (*next)->first)) {
+      open.erase(next);
+      continue;
+    }
+    batch.rows = rows;
+    batch.tasks.push_back(PopFront(group));
+    Settle(group, batch.taken, batch);
+  }
+}
+
+bool BatchQueue::Widen(Batch& batch, const ShapeKey& key) const {
+  std::optional<ShapeKey> joint = joins_->Join(batch.key, key);
+  if (!joint) return false;
+  if (*joint == batch.key) return true;
+  const auto found = groups_.find(*joint);
+  if (found == groups_.end() || found->second.plans == nullptr) return false;
+  batch.key = *std::move(joint);
+  batch.plans = found->second.plans;
+  return true;
 }
 
 bool BatchQueue::Done() {
@@ -302,6 +348,7 @@ void BatchQueue::Close() {
 std::vector<Task> BatchQueue::Abort() {
   MutexLock lock(mu_);
   closed_ = true;
+  aborted_ = true;
   std::vector<Task> all;
   for (auto& [key, group] : groups_) {
     for (Task& task : TakeAll(group)) all.push_back(std::move(task));

@@ -1,9 +1,9 @@
 // BatchQueue groups the tasks that wait for one model version. Thread-safe. It owns no thread,
 // calls nobody's `done` and reads time only from `clock`, so that tests drive it step by step.
 //
-// Tasks whose inputs have equal shapes (but for the rows) form a group and may run together. A
-// group whose plans are still being compiled is parked: its tasks wait and count, but are not
-// handed out, and hold up nobody else.
+// Tasks whose inputs have equal shapes (but for the rows) form a group and may run together; with a
+// Padding that joins lengths, tasks of several groups may. A group whose plans are still being
+// compiled is parked: its tasks wait and count, but are not handed out, and hold up nobody else.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/mutex.h"
 #include "server/serving/cost_curve.h"
+#include "server/serving/padding.h"
 #include "server/serving/plan_set.h"
 #include "server/serving/task.h"
 
@@ -57,7 +58,7 @@ struct PendingTask {
   bool delayed = false;
 };
 
-// What a worker takes: tasks of equal shapes, with their plans.
+// What a worker takes: tasks whose inputs have, or can be padded to, the shapes of `key`.
 struct Batch {
   std::vector<PendingTask> tasks;
   int64_t rows = 0;
@@ -77,15 +78,18 @@ class BatchQueue {
   // Shapes remembered; those least recently used are forgotten and compiled again when they come.
   static constexpr size_t kMaxGroups = 64;
 
-  // `clock` and `costs` outlive the queue.
+  // `clock`, `costs` and `padding` (which may be null) outlive the queue.
   BatchQueue(std::string name, const QueueLimits& limits, const Clock& clock,
-             const CostCurve& costs);
+             const CostCurve& costs, const Padding* padding = nullptr);
 
   // Queues `task` without blocking; it is moved from only if the result is OK. True: nobody has
   // asked for this shape before, the caller sees to it that SetPlans or Reject is called.
   // kResourceExhausted if full (with RetryAfter), kUnavailable after Close, kDeadlineExceeded if
-  // its deadline cannot be met, the error of Reject for a shape that was rejected.
-  absl::StatusOr<bool> Submit(Task& task, const ShapeKey& key) ABSL_LOCKS_EXCLUDED(mu_);
+  // its deadline cannot be met, the error of Reject for a shape that was rejected. `again`: a task
+  // that Reject has given back; it is taken even if the queue is full or closed, but not after
+  // Abort.
+  absl::StatusOr<bool> Submit(Task& task, const ShapeKey& key, bool again = false)
+      ABSL_LOCKS_EXCLUDED(mu_);
 
   // Takes the next batch: of the group whose first task is the most urgent (priority, then age),
   // as many tasks in that order as fit. `idle_workers` others could share the work: the batch is
@@ -112,7 +116,7 @@ class BatchQueue {
   // for the caller to finish.
   std::vector<Task> Reject(const ShapeKey& key, const absl::Status& why) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // No Submit succeeds from now on, and no task waits for company.
+  // No new task is taken from now on, and none waits for company.
   void Close() ABSL_LOCKS_EXCLUDED(mu_);
   // Close, and everything that waits is given back.
   std::vector<Task> Abort() ABSL_LOCKS_EXCLUDED(mu_);
@@ -146,10 +150,18 @@ class BatchQueue {
   void Settle(Group& group, SteadyTime now, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // When the group may run: kNoDeadline if it has nothing to run.
   SteadyTime ReadyAt(const Group& group) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Rows that wait and could share a batch with those of the group.
+  int64_t WaitingRows(const Group& group) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Rows of the largest batch. `late`: of one that misses the latency target anyway.
   int64_t MaxRows(bool late) const;
   int64_t RowsToTake(const Group& group, SteadyTime now, int idle_workers) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Fills an empty batch with tasks of `first` and those that may join them, up to `limit` rows, or
+  // one task if that has more.
+  void Fill(Groups::iterator first, int64_t limit, Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Makes the batch of a shape that tasks of `key` can be padded to, too. False if there are no
+  // plans for that.
+  bool Widen(Batch& batch, const ShapeKey& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Group& FindOrAdd(const ShapeKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::vector<Task> TakeAll(Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -157,6 +169,7 @@ class BatchQueue {
   const QueueLimits limits_;
   const Clock& clock_;
   const CostCurve& costs_;
+  const Padding* const joins_;             // null: only tasks of one group run together
   const std::vector<LevelLimits> levels_;  // by priority; [0] where there are no priorities
   mutable Mutex mu_;
   Groups groups_ ABSL_GUARDED_BY(mu_);
@@ -165,8 +178,9 @@ class BatchQueue {
   std::vector<int> level_tasks_ ABSL_GUARDED_BY(mu_);
   int64_t rows_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t next_number_ ABSL_GUARDED_BY(mu_) = 1;
-  int running_ ABSL_GUARDED_BY(mu_) = 0;      // counted with max_running
-  bool closed_ ABSL_GUARDED_BY(mu_) = false;  // goes true once, never back
+  int running_ ABSL_GUARDED_BY(mu_) = 0;       // counted with max_running
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;   // goes true once, never back
+  bool aborted_ ABSL_GUARDED_BY(mu_) = false;  // the same; then closed_, too
 };
 
 }  // namespace baton::serving

@@ -1,13 +1,13 @@
 #include "server/serving/batch_runner.h"
 
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "server/serving/padded_copy.h"
 
 namespace baton::serving {
 namespace {
@@ -26,25 +26,16 @@ TensorView RowsOf(const TensorView& view, int64_t begin, int64_t rows, int64_t t
   return part;
 }
 
-// Puts values of `from` at element `at` of `to`.
-void CopyValues(const TensorView& from, void* to, size_t at) {
-  if (from.type == DataType::kString) {
-    const auto values = from.values<std::string>();
-    std::copy(values.begin(), values.end(), static_cast<std::string*>(to) + at);
-  } else if (from.bytes() > 0) {
-    std::memcpy(static_cast<char*>(to) + at * DataTypeSize(from.type), from.data, from.bytes());
-  }
-}
-
 class Runner {
  public:
   Runner(Batch& batch, bool parallel, Executor& executor, const Clock& clock,
-         BatchRecorder& recorder)
+         BatchRecorder& recorder, const Padding* padding)
       : batch_(batch),
         parallel_(parallel),
         executor_(executor),
         clock_(clock),
-        recorder_(recorder) {}
+        recorder_(recorder),
+        padding_(padding) {}
 
   BatchRun Run() {
     BatchRun run;
@@ -60,15 +51,17 @@ class Runner {
     for (PendingTask& pending : batch_.tasks) {
       const PhaseTimes times{Seconds(batch_.taken - pending.submitted), run.assemble_seconds,
                              run.compute_seconds};
+      absl::Status status = run.status;
       std::vector<TensorView> own;
-      if (outputs.ok()) {
+      if (status.ok()) {
         for (const TensorView& output : *outputs) {
           own.push_back(RowsOf(output, row, pending.task.rows, batch_.rows));
         }
+        if (padding_ != nullptr) status = Cut(pending.task, own);
       }
       row += pending.task.rows;
-      recorder_.RecordTask(run.status, times);
-      pending.task.done(run.status, own, times);
+      recorder_.RecordTask(status, times);
+      pending.task.done(status, own, times);
     }
     run.output_seconds = Seconds(clock_.Now() - computed);
     return run;
@@ -82,8 +75,20 @@ class Runner {
       alone.plans = batch_.plans;
       alone.taken = batch_.taken;
       alone.tasks.push_back(std::move(pending));
-      Runner(alone, parallel_, executor_, clock_, recorder_).Run();
+      Runner(alone, parallel_, executor_, clock_, recorder_, padding_).Run();
     }
+  }
+
+  // Cuts a task's own outputs back to its own lengths; none are left on error.
+  absl::Status Cut(const Task& task, std::vector<TensorView>& outputs) {
+    copies_.clear();
+    const std::vector<Shape>& shapes = batch_.plans->entries().front().plan->input_shapes();
+    absl::Status status;
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      status.Update(padding_->CutOutput(i, task.inputs, shapes, outputs[i], copies_));
+    }
+    if (!status.ok()) outputs.clear();
+    return status;
   }
 
   // The outputs of all rows. They live until the next run of the executor, or in `assembled_`.
@@ -124,7 +129,7 @@ class Runner {
     for (size_t i = 0; i < first.inputs.size(); ++i) {
       if (batch_.tasks.size() == 1) {
         const TensorView view = RowsOf(first.inputs[i], begin, rows, batch_.rows);
-        if (IsAligned(view)) {
+        if (IsAligned(view) && (padding_ == nullptr || view.shape == plan.input_shapes()[i])) {
           inputs.push_back(view);
           continue;
         }
@@ -143,16 +148,23 @@ class Runner {
     } else {
       all.data = executor_.InputBuffer(plan, index);
     }
-    size_t at = 0;
+    auto* to = static_cast<char*>(const_cast<void*>(all.data));
     int64_t first = 0;  // row of the batch where the task begins
     for (const PendingTask& pending : batch_.tasks) {
       const int64_t from = std::max(begin, first);
-      const int64_t to = std::min(begin + rows, first + pending.task.rows);
-      if (from < to) {
+      const int64_t until = std::min(begin + rows, first + pending.task.rows);
+      if (from < until) {
         const TensorView part =
-            RowsOf(pending.task.inputs[index], from - first, to - from, pending.task.rows);
-        CopyValues(part, const_cast<void*>(all.data), at);
-        at += static_cast<size_t>(part.size());
+            RowsOf(pending.task.inputs[index], from - first, until - from, pending.task.rows);
+        if (padding_ == nullptr) {
+          CopyElements(part.type, part.data, static_cast<size_t>(part.size()), to);
+          to += part.bytes();
+        } else {
+          TensorView padded = all;
+          padded.shape[0] = until - from;
+          padding_->WriteInput(index, part, padded.shape, to);
+          to += padded.bytes();
+        }
       }
       first += pending.task.rows;
     }
@@ -187,7 +199,9 @@ class Runner {
             ShapeToString(expected), " for others; set max_batch_size: 0 in config.pbtxt"));
       }
       const int64_t row_size = assembled_[i].size() / batch_.rows;
-      CopyValues(outputs[i], assembled_[i].mutable_data(), static_cast<size_t>(begin * row_size));
+      CopyElements(outputs[i].type, outputs[i].data, static_cast<size_t>(outputs[i].size()),
+                   static_cast<char*>(assembled_[i].mutable_data()) +
+                       static_cast<size_t>(begin * row_size) * DataTypeSize(outputs[i].type));
     }
     return absl::OkStatus();
   }
@@ -197,15 +211,17 @@ class Runner {
   Executor& executor_;
   const Clock& clock_;
   BatchRecorder& recorder_;
+  const Padding* const padding_;  // null: all inputs have the shapes of the plans
   std::vector<std::vector<std::string>> strings_;
   std::vector<Tensor> assembled_;
+  std::vector<Tensor> copies_;  // outputs of the task whose `done` is called
 };
 
 }  // namespace
 
 BatchRun RunBatch(Batch& batch, bool parallel, Executor& executor, const Clock& clock,
-                  BatchRecorder& recorder) {
-  return Runner(batch, parallel, executor, clock, recorder).Run();
+                  BatchRecorder& recorder, const Padding* padding) {
+  return Runner(batch, parallel, executor, clock, recorder, padding).Run();
 }
 
 }  // namespace baton::serving

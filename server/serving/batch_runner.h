@@ -5,6 +5,7 @@
 #include "engine/base/clock.h"
 #include "server/serving/batch_queue.h"
 #include "server/serving/executor.h"
+#include "server/serving/padding.h"
 
 namespace baton::serving {
 
@@ -32,8 +33,10 @@ class BatchRecorder {
 // the batch's rows, it runs in pieces whose outputs are put together. If a batch of several tasks
 // fails, each runs again alone, so that one task's bad data is no other's error.
 // `parallel`: plans of all cores are used where there are some.
-// Returns what the batch as a whole took; its status is that of the first run.
+// `padding`: null if all inputs have the shapes of the plans. Else those that are shorter are
+// padded as they are gathered, and the outputs of their tasks are cut back. Returns what the batch
+// as a whole took; its status is that of the first run.
 BatchRun RunBatch(Batch& batch, bool parallel, Executor& executor, const Clock& clock,
-                  BatchRecorder& recorder);
+                  BatchRecorder& recorder, const Padding* padding = nullptr);
 
 }  // namespace baton::serving

@@ -35,6 +35,11 @@ QueueLimits Lowered(QueueLimits limits, const WarmUpResult& warm, bool fixed_sha
   return limits;
 }
 
+// Of a shape, by BatchQueue.
+bool IsRejection(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) || absl::IsUnimplemented(status);
+}
+
 }  // namespace
 
 ModelServable::ModelServable(std::string name, int64_t version,
@@ -49,11 +54,14 @@ ModelServable::ModelServable(std::string name, int64_t version,
       parallel_threads_(warm.parallel ? options.parallel_threads : 1),
       limited_(limits.max_running > 0),
       largest_plan_(warm.largest_rows),
+      padding_(std::move(warm.padding)),
+      note_(warm.Note()),
       options_(options),
       context_(context),
       metrics_(context.metrics.ForVersion(name_, version)),
       queue_(absl::StrCat("model \"", name_, "\" version ", version),
-             Lowered(std::move(limits), warm, fixed_shapes_), context.clock, costs_) {
+             Lowered(std::move(limits), warm, fixed_shapes_), context.clock, costs_,
+             padding_.get()) {
   for (const auto& [rows, seconds] : warm.costs) costs_.Set(rows, seconds);
   for (auto& [key, plans] : warm.plans) queue_.SetPlans(key, std::move(plans));
   metrics_->SetMemoryBytes(model_->weight_bytes(), model_->plan_bytes());
@@ -75,12 +83,21 @@ absl::Status ModelServable::Submit(Task task) {
   // `done` may let go of the handle before this returns.
   const std::shared_ptr<ModelServable> self = shared_from_this();
   RETURN_IF_ERROR(CheckTask(task, *this));
+  if (padding_ != nullptr) {
+    absl::Status queued = Enqueue(self, task, padding_->KeyOf(task.inputs));
+    // The model may not run a shape that its inputs have only been padded to.
+    if (!IsRejection(queued)) return queued;
+  }
   const ShapeKey key = MakeShapeKey(task.inputs, batched_);
   if (RunInline(task, key)) return absl::OkStatus();
+  return Enqueue(self, task, key);
+}
 
+absl::Status ModelServable::Enqueue(const std::shared_ptr<ModelServable>& self, Task& task,
+                                    const ShapeKey& key, bool again) {
   const int64_t rows = task.rows;
   metrics_->AddQueueDepth(1);
-  const absl::StatusOr<bool> is_new = queue_.Submit(task, key);
+  const absl::StatusOr<bool> is_new = queue_.Submit(task, key, again);
   if (!is_new.ok()) {
     metrics_->AddQueueDepth(-1);
     return is_new.status();
@@ -130,7 +147,8 @@ void ModelServable::RunTasks(Batch& batch, bool parallel, Executor& executor) {
   const bool exact = batch.plans->Find(batch.rows) != nullptr;
   metrics_->RecordBatch(batch.rows);
   Recorder recorder(*metrics_);
-  const BatchRun run = RunBatch(batch, parallel, executor, context_.clock, recorder);
+  const BatchRun run =
+      RunBatch(batch, parallel, executor, context_.clock, recorder, padding_.get());
   if (!run.status.ok()) return;
   metrics_->RecordOutput(batch.rows, run.output_seconds);
   if (exact && !parallel) costs_.Observe(batch.rows, run.compute_seconds);
@@ -166,10 +184,15 @@ void ModelServable::Compile(const ShapeKey& key, int64_t rows) {
     context_.scheduler.Wake(shared_from_this());
     return;
   }
-  const std::vector<Task> waiting = queue_.Reject(key, status);
+  std::vector<Task> waiting = queue_.Reject(key, status);
   metrics_->AddQueueDepth(-static_cast<int>(waiting.size()));
-  for (const Task& task : waiting) {
-    task.done(Annotate(status, absl::StrCat("model \"", name_, "\"")), {}, {});
+  for (Task& task : waiting) {
+    absl::Status why = Annotate(status, absl::StrCat("model \"", name_, "\""));
+    if (padding_ != nullptr) {
+      const ShapeKey own = MakeShapeKey(task.inputs, batched_);
+      if (own != key) why = Enqueue(shared_from_this(), task, own, /*again=*/true);
+    }
+    if (!why.ok()) task.done(why, {}, {});
   }
 }
 

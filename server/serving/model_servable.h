@@ -58,6 +58,7 @@ class ModelServable final : public Servable,
   int64_t max_batch_size() const override;
   VersionMetrics& metrics() override { return *metrics_; }
   absl::Status Submit(Task task) override;
+  std::string note() const override { return note_; }
 
   Batch Take(int idle_workers) override;
   void Run(Batch batch, bool alone, Executor& executor) override;
@@ -72,6 +73,10 @@ class ModelServable final : public Servable,
 
  private:
   bool RunInline(Task& task, const ShapeKey& key);
+  // Puts a task that has been checked into the queue; `again` as BatchQueue::Submit. `self` is
+  // this.
+  absl::Status Enqueue(const std::shared_ptr<ModelServable>& self, Task& task, const ShapeKey& key,
+                       bool again = false);
   void RunTasks(Batch& batch, bool parallel, Executor& executor);
   // On the compiler's thread: the plans for `rows` of a shape, and for 1 row.
   void Compile(const ShapeKey& key, int64_t rows);
@@ -85,6 +90,8 @@ class ModelServable final : public Servable,
   const int parallel_threads_;  // of a request that is alone; 1: no plans for that
   const bool limited_;          // in how many batches run at once: then none outside the queue
   const int64_t largest_plan_;  // rows; larger batches run in pieces for good
+  const std::shared_ptr<const Padding> padding_;  // null: only equal shapes run together
+  const std::string note_;
   const ServableOptions options_;
   const ServableContext context_;
   // Shared with another servable of this version, while one takes over from the other.

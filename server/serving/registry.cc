@@ -146,6 +146,7 @@ ModelStatus Registry::StatusOf(const std::string& name, const Model& model) {
   status.error = Detached(model.error);
   for (const auto& [number, v] : model.versions) {
     status.versions.push_back({number, v.state, Detached(v.error), {}});
+    if (v.servable != nullptr) status.versions.back().note = v.servable->note();
     if (model.rollout != nullptr && model.rollout->candidate_version() == number) {
       status.versions.back().note = model.rollout->Describe();
     }

@@ -30,6 +30,9 @@ class Servable {
   // task is 1 and the shapes are taken as they are).
   virtual int64_t max_batch_size() const = 0;
 
+  // What its owner should know of it, "" for nothing: an option that it cannot honour.
+  virtual std::string note() const { return {}; }
+
   // Where the API layer counts its requests; valid while the servable is held.
   virtual VersionMetrics& metrics() = 0;
 

@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/file.h"
 #include "engine/base/status.h"
+#include "server/repository/scan.h"
+#include "server/serving/padding.h"
 #include "server/serving/warm_up_samples.h"
 #include "server/serving/warming_servable.h"
 
@@ -72,6 +74,9 @@ class Attempt {
     RETURN_IF_ERROR(SetLimits(loaded));
     RETURN_IF_ERROR(CheckAgainstSignature(request_.config, Specs(model.signature().inputs),
                                           Specs(model.signature().outputs)));
+    absl::Status no_padding;
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Padding> padding,
+                     MakePadding(model.signature(), loaded.batching, no_padding));
 
     step_ = "golden";
     enter_(VersionState::kWarming);
@@ -82,7 +87,9 @@ class Attempt {
     step_ = "warm";
     const std::unique_ptr<Executor> executor = runtime_.NewExecutor();
     ASSIGN_OR_RETURN(loaded.warm,
-                     WarmUp(model, samples, OptionsOfWarmUp(loaded), *executor, clock_));
+                     WarmUp(model, samples, OptionsOfWarmUp(loaded, padding), *executor, clock_));
+    loaded.warm.padding_refused.Update(no_padding);
+    if (!loaded.warm.Note().empty()) load_.warnings.push_back(loaded.warm.Note());
     if (loaded.warm.parallel) {
       step_ = "golden";
       RETURN_IF_ERROR(CheckSamples(model, samples, tolerance, options_.parallel_threads));
@@ -152,12 +159,45 @@ class Attempt {
     return absl::OkStatus();
   }
 
-  WarmUpOptions OptionsOfWarmUp(const LoadedVersion& loaded) const {
+  // How requests of different lengths are to share batches; null if they are not. What the model
+  // itself does not allow is no error: `refused` says so.
+  absl::StatusOr<std::shared_ptr<const Padding>> MakePadding(
+      const engine::Signature& signature, const repository::BatchingParameters& batching,
+      absl::Status& refused) {
+    using Mode = repository::LengthOptions::Mode;
+    repository::LengthOptions lengths = request_.config.lengths;
+    const bool own = lengths.mode.has_value();
+    if (!own && batching.pad_to_longest) {
+      lengths.mode = Mode::kLongest;
+      lengths.pad_with_first_element = true;  // as TensorFlow Serving
+    }
+    if (lengths.mode.value_or(Mode::kExact) == Mode::kExact) {
+      if (lengths != repository::LengthOptions{.mode = lengths.mode}) {
+        load_.warnings.push_back(
+            "parameters length_dims and pad_value have no effect without length_buckets");
+      }
+      return nullptr;
+    }
+    absl::StatusOr<std::shared_ptr<const Padding>> padding =
+        options_.batching ? Padding::Make(lengths, signature)
+                          : absl::FailedPreconditionError("batching is off (--enable_batching)");
+    if (padding.ok()) return padding;
+    if (!absl::IsFailedPrecondition(padding.status())) {
+      return Annotate(padding.status(), repository::kConfigFile);
+    }
+    // Said of all models it means those that have lengths.
+    if (own) refused = padding.status();
+    return nullptr;
+  }
+
+  WarmUpOptions OptionsOfWarmUp(const LoadedVersion& loaded,
+                                std::shared_ptr<const Padding> padding) const {
     WarmUpOptions options;
     options.batching = request_.config.max_batch_size.value_or(1) != 0;
     options.max_batch_rows = loaded.max_batch_rows;
     options.parallel_threads = options_.parallel_threads;
     options.sizes = request_.sizes;
+    options.padding = std::move(padding);
     return options;
   }
 

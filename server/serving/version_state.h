@@ -36,7 +36,7 @@ struct VersionStatus {
   int64_t version = 0;
   VersionState state = VersionState::kAbsent;
   absl::Status error;     // kFailed: why; kAbsent: why it is not taken; else OK
-  std::string note = {};  // of a rollout that is under way
+  std::string note = {};  // of a rollout that is under way, or Servable::note
 };
 
 struct ModelStatus {

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/log.h"
 #include "engine/base/status.h"
+#include "server/serving/padding_check.h"
 
 namespace baton::serving {
 namespace {
@@ -114,12 +115,14 @@ class WarmingModel {
         result_.batched = false;
       }
     }
+    if (options_.padding != nullptr) TryPadding();
     result_.largest_rows = result_.batched ? options_.max_batch_rows : 1;
     result_.best_rows = result_.largest_rows;
     const std::vector<ShapeKey> keys = OwnKeys();
     for (const ShapeKey& key : keys) {
       RETURN_IF_ERROR(key == keys.front() ? MeasureSizes(key) : Compile(key, {1}));
     }
+    if (result_.padding != nullptr) CompileBuckets(/*measure=*/keys.empty());
     for (const auto& [key, sizes] : options_.sizes) {
       // Another version may have had other inputs: what cannot be compiled is not needed.
       if (const absl::Status status = Compile(key, sizes); !status.ok()) {
@@ -241,6 +244,54 @@ class WarmingModel {
     return absl::OkStatus();
   }
 
+  void TryPadding() {
+    const SteadyTime start = clock_.Now();
+    const auto make_row = [this](const ShapeKey& key) {
+      // The third is one that does not begin with 0, which as a pad value would hide what it does.
+      const std::vector<Tensor> rows = MakeInputs(key, 3);
+      std::vector<Tensor> row;
+      for (const TensorView& view : Rows(rows, 2, 1)) row.push_back(Tensor::Copy(view));
+      return row;
+    };
+    result_.padding_refused = result_.batched
+                                  ? CheckPadding(model_, *options_.padding, samples_, make_row,
+                                                 {kRowRtol, kRowAtol}, executor_)
+                                  : absl::FailedPreconditionError("its requests are not batched");
+    result_.compile_seconds += Seconds(clock_.Now() - start);  // most of it
+    if (!result_.padding_refused.ok()) return;
+    result_.padding = options_.padding;
+    // From now on samples are as requests run.
+    for (engine::GoldenSample& sample : samples_) {
+      const std::vector<TensorView> views = Rows(sample.inputs, 0, sample.inputs[0].shape()[0]);
+      sample.inputs = result_.padding->PadInputs(views, result_.padding->KeyOf(views));
+    }
+  }
+
+  // Plans for the buckets, as far as the budget goes: each for one row, then more and more rows;
+  // the others come when they are asked for. `measure`: nothing else tells what a batch costs; a
+  // bucket in the middle does.
+  void CompileBuckets(bool measure) {
+    std::vector<ShapeKey> keys = result_.padding->BucketKeys();
+    const double limit = result_.compile_seconds + options_.budget_seconds;
+    const auto works = [](const absl::Status& status) {
+      if (!status.ok()) {
+        BATON_LOG(Info) << "a bucket of lengths is not warmed up: " << status.message();
+      }
+      return status.ok();
+    };
+    if (measure && !keys.empty() && !works(MeasureSizes(keys[keys.size() / 2]))) return;
+    for (int64_t rows = 1; rows <= result_.best_rows; rows *= 2) {
+      for (size_t i = 0; i < keys.size();) {
+        if (result_.compile_seconds > limit) return;
+        if (works(Compile(keys[i], {rows}))) {
+          ++i;
+        } else {
+          keys.erase(keys.begin() + static_cast<std::ptrdiff_t>(i));
+        }
+      }
+    }
+  }
+
   // Views of rows [begin, begin+rows) of tensors that have a first dimension.
   static std::vector<TensorView> Rows(const std::vector<Tensor>& tensors, int64_t begin,
                                       int64_t rows) {
@@ -343,7 +394,7 @@ class WarmingModel {
   }
 
   const engine::Model& model_;
-  const std::vector<engine::GoldenSample>& samples_;
+  std::vector<engine::GoldenSample> samples_;
   const WarmUpOptions& options_;
   Executor& executor_;
   const Clock& clock_;
@@ -391,6 +442,12 @@ absl::Status AddEntry(const engine::Model& model, const ShapeKey& key, int64_t r
   ASSIGN_OR_RETURN(PlanSet::Entry entry, CompileEntry(model, key, rows, batched, parallel_threads));
   entries.push_back(std::move(entry));
   return absl::OkStatus();
+}
+
+std::string WarmUpResult::Note() const {
+  if (padding_refused.ok()) return "";
+  return absl::StrCat("requests of different lengths do not share batches: ",
+                      padding_refused.message());
 }
 
 absl::StatusOr<WarmUpResult> WarmUp(const engine::Model& model,

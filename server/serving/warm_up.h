@@ -15,6 +15,7 @@
 #include "engine/model.h"
 #include "server/serving/cost_curve.h"
 #include "server/serving/executor.h"
+#include "server/serving/padding.h"
 #include "server/serving/plan_set.h"
 
 namespace baton::serving {
@@ -40,6 +41,8 @@ struct WarmUpOptions {
   double budget_seconds = 2;    // of measuring; sizes that do not fit in are left out
   // Shapes and sizes to have plans for in any case: what the version before this one runs.
   std::map<ShapeKey, std::vector<int64_t>> sizes = {};
+  // May be null; to be used if the model takes it.
+  std::shared_ptr<const Padding> padding = nullptr;
 };
 
 struct WarmUpResult {
@@ -49,15 +52,20 @@ struct WarmUpResult {
   int64_t largest_rows = 1;  // of any plan
   std::map<ShapeKey, std::shared_ptr<const PlanSet>> plans;
   std::vector<std::pair<int64_t, double>> costs;  // rows, seconds
+  std::shared_ptr<const Padding> padding;         // of the options, or null:
+  absl::Status padding_refused;                   // why the model cannot have it
   double compile_seconds = 0;
   double run_seconds = 0;
+
+  // What the model's owner should know; "" if all is as asked for.
+  std::string Note() const;
   std::vector<std::string> warnings;  // for the log
 };
 
 // Compiles and measures. Inputs are those of `samples`, else made up. A model that has free
-// dimensions besides the batch's, and neither samples nor `options.sizes` to tell them, compiles
-// nothing: its first requests wait for their plans. Errors of Model::GetPlan; a plan that rejects
-// made-up input is no error, one that rejects a sample is.
+// dimensions besides the batch's, and neither samples nor `options.sizes` nor buckets of lengths to
+// tell them, compiles nothing: its first requests wait for their plans. Errors of Model::GetPlan; a
+// plan that rejects made-up input is no error, one that rejects a sample is.
 absl::StatusOr<WarmUpResult> WarmUp(const engine::Model& model,
                                     const std::vector<engine::GoldenSample>& samples,
                                     const WarmUpOptions& options, Executor& executor,

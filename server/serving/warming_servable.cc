@@ -38,12 +38,23 @@ absl::Status WarmingServable::Submit(Task task) {
   RETURN_IF_ERROR(CheckTask(task, *this));
   Batch batch;
   batch.rows = task.rows;
-  batch.key = MakeShapeKey(task.inputs, warm_.batched);
-  ASSIGN_OR_RETURN(batch.plans, PlansFor(batch.key, batch.rows));
+  // As ModelServable: padded, if the model runs that.
+  const Padding* padding = warm_.padding.get();
+  absl::StatusOr<std::shared_ptr<const PlanSet>> plans;
+  if (padding != nullptr) {
+    batch.key = padding->KeyOf(task.inputs);
+    plans = PlansFor(batch.key, batch.rows);
+  }
+  if (padding == nullptr || !plans.ok()) {
+    batch.key = MakeShapeKey(task.inputs, warm_.batched);
+    plans = PlansFor(batch.key, batch.rows);
+  }
+  RETURN_IF_ERROR(plans.status());
+  batch.plans = *std::move(plans);
   batch.taken = clock_.Now();
   batch.tasks.push_back({std::move(task), batch.taken, 0});
   NoRecorder recorder;
-  const BatchRun run = RunBatch(batch, warm_.parallel, executor_, clock_, recorder);
+  const BatchRun run = RunBatch(batch, warm_.parallel, executor_, clock_, recorder, padding);
   warm_.run_seconds += run.assemble_seconds + run.compute_seconds + run.output_seconds;
   return absl::OkStatus();
 }

@@ -21,23 +21,24 @@ TEST(ParseBatchingParameters, ReadsTensorFlowServingsExample) {
     batch_timeout_micros { value: 0 }
     max_enqueued_batches { value: 1000000 }
     num_batch_threads { value: 8 }
-    allowed_batch_sizes: [ 1, 32, 128 ])");
+    allowed_batch_sizes: [ 1, 32, 128 ]
+    pad_variable_length_inputs: true)");
   ASSERT_TRUE(parameters.ok()) << parameters.status();
   EXPECT_EQ(parameters->max_batch_rows, 128);
   EXPECT_EQ(parameters->max_delay_us, 0);
   EXPECT_EQ(parameters->max_waiting_batches, 1000000);
   EXPECT_EQ(parameters->max_running_batches, 8);
   EXPECT_THAT(parameters->preferred_rows, ElementsAre(1, 32, 128));
+  EXPECT_TRUE(parameters->pad_to_longest);
   EXPECT_THAT(parameters->warnings, IsEmpty());
 }
 
 TEST(ParseBatchingParameters, NamesWhatHasNoEffect) {
-  const auto parameters =
-      Parse("thread_pool_name { value: \"t\" } pad_variable_length_inputs: true");
+  const auto parameters = Parse("thread_pool_name { value: \"t\" }");
   ASSERT_TRUE(parameters.ok()) << parameters.status();
   EXPECT_THAT(parameters->warnings,
-              ElementsAre(AllOf(HasSubstr("/etc/batching.config"), HasSubstr("thread_pool_name")),
-                          HasSubstr("pad_variable_length_inputs")));
+              ElementsAre(AllOf(HasSubstr("/etc/batching.config"), HasSubstr("thread_pool_name"))));
+  EXPECT_FALSE(parameters->pad_to_longest);
 }
 
 TEST(ParseBatchingParameters, RefusesWhatCannotBe) {
@@ -68,6 +69,10 @@ TEST(Merge, TakesWhatIsGivenFirst) {
   EXPECT_EQ(merged.max_delay_us, 5);
   EXPECT_EQ(merged.max_running_batches, 1);
   EXPECT_THAT(Merge({}, *server).preferred_rows, ElementsAre(2, 8));
+  const auto padding = Parse("pad_variable_length_inputs: true");
+  EXPECT_TRUE(Merge({}, *padding).pad_to_longest);
+  EXPECT_TRUE(Merge(*padding, {}).pad_to_longest);
+  EXPECT_FALSE(merged.pad_to_longest);
 }
 
 }  // namespace

@@ -81,6 +81,7 @@ TEST(ParseModelConfig, ReadsEveryFieldThatIsHonoured) {
     parameters { key: "precision" value { string_value: "bf16" } }
     parameters { key: "label.stable" value { string_value: "4" } }
     parameters { key: "latency_target_ms" value { string_value: "12.5" } }
+    parameters { key: "length_buckets" value { string_value: "pow2" } }
   )");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->max_batch_size, 8);
@@ -105,11 +106,12 @@ TEST(ParseModelConfig, ReadsEveryFieldThatIsHonoured) {
   EXPECT_EQ(config->dynamic_batching.level_queues.at(1).max_queue_size, 4);
   EXPECT_FALSE(config->dynamic_batching.level_queues.at(1).delay);
   EXPECT_EQ(config->latency_target_ms, 12.5);
+  EXPECT_EQ(config->lengths.mode, LengthOptions::Mode::kPowersOfTwo);
   EXPECT_EQ(config->instance_count, 3);
   EXPECT_THAT(config->labels, ElementsAre(Pair("stable", 4)));
   EXPECT_THAT(config->parameters,
               ElementsAre(Pair("label.stable", "4"), Pair("latency_target_ms", "12.5"),
-                          Pair("precision", "bf16")));
+                          Pair("length_buckets", "pow2"), Pair("precision", "bf16")));
   EXPECT_THAT(config->warnings, IsEmpty());
 }
 
@@ -227,6 +229,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"LatencyTarget",
                   "parameters { key: \"latency_target_ms\" value { string_value: \"0\" } }",
                   {"parameters[latency_target_ms] is \"0\"", "milliseconds"}},
+        BadConfig{"LengthBuckets",
+                  "parameters { key: \"length_buckets\" value { string_value: \"big\" } }",
+                  {"parameters[length_buckets] is \"big\"", "\"pow2\""}},
         BadConfig{"Precision",
                   "parameters { key: \"precision\" value { string_value: \"fp16\" } }",
                   {"parameters[precision]", "fp16", "bf16"}}),

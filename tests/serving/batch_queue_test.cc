@@ -30,7 +30,8 @@ class BatchQueueTest : public ::testing::Test {
   // Made at first use, with limits_ as the test has set them.
   BatchQueue& queue() {
     if (queue_ == nullptr) {
-      queue_ = std::make_unique<BatchQueue>("model \"m\" version 1", limits_, clock_, costs_);
+      queue_ = std::make_unique<BatchQueue>("model \"m\" version 1", limits_, clock_, costs_,
+                                            padding_.get());
       queue_->SetPlans(kSmall, AnyPlans());
     }
     return *queue_;
@@ -60,6 +61,7 @@ class BatchQueueTest : public ::testing::Test {
   QueueLimits limits_;
   FakeClock clock_;
   CostCurve costs_;
+  std::shared_ptr<const Padding> padding_;
   std::unique_ptr<BatchQueue> queue_;
 };
 
@@ -324,6 +326,55 @@ TEST_F(BatchQueueTest, WithADelayABatchThatIsAsLargeAsTheTargetAllowsGoesAtOnce)
   EXPECT_EQ(TakeRows().size(), 4U);
 }
 
+// x: float[batch,a,b] → y: float[batch]
+std::shared_ptr<const Padding> PaddingToTheLongest() {
+  repository::LengthOptions options;
+  options.mode = repository::LengthOptions::Mode::kLongest;
+  engine::ValueInfo x{"x", DataType::kFloat, true, {{-1, "batch"}, {-1, "a"}, {-1, "b"}}};
+  engine::ValueInfo y{"y", DataType::kFloat, true, {{-1, "batch"}}};
+  auto padding = Padding::Make(options, {{x}, {y}});
+  return padding.ok() ? *padding : nullptr;
+}
+
+TEST_F(BatchQueueTest, JoinsLengthsInOrderUpToTheBestBatch) {
+  padding_ = PaddingToTheLongest();
+  limits_.max_batch_rows = limits_.best_rows = 8;
+  const ShapeKey shorter = {2, 3, 5}, longer = {2, 7, 5}, other = {2, 4, 5};
+  const auto plans = AnyPlans();
+  queue().SetPlans(shorter, AnyPlans());
+  queue().SetPlans(longer, plans);
+  ASSERT_TRUE(Submit(TaskOf(1), shorter).ok());
+  ASSERT_TRUE(Submit(TaskOf(2), longer).ok());
+  ASSERT_TRUE(Submit(TaskOf(3), shorter).ok());
+  ASSERT_TRUE(Submit(TaskOf(4), other).ok()) << "parked: it has no plans";
+  ASSERT_TRUE(Submit(TaskOf(5), shorter).ok());
+  const Batch batch = queue().Take(0);
+  EXPECT_EQ(batch.rows, 6);
+  EXPECT_EQ(batch.tasks.size(), 3U);
+  EXPECT_EQ(batch.key, longer);
+  EXPECT_EQ(batch.plans, plans);
+  const Batch next = queue().Take(0);
+  EXPECT_EQ(next.rows, 5);
+  EXPECT_EQ(next.key, shorter);
+}
+
+TEST_F(BatchQueueTest, JoinsNothingWithoutPlansForTheShapeThatHoldsBoth) {
+  padding_ = PaddingToTheLongest();
+  limits_.max_batch_rows = limits_.best_rows = 8;
+  const ShapeKey wide = {2, 3, 8}, high = {2, 8, 3}, both = {2, 8, 8};
+  for (const ShapeKey& key : {wide, high}) queue().SetPlans(key, AnyPlans());
+  ASSERT_TRUE(Submit(TaskOf(1), wide).ok());
+  ASSERT_TRUE(Submit(TaskOf(2), high).ok());
+  EXPECT_THAT(TakeRows(), ElementsAre(1));
+  EXPECT_THAT(TakeRows(), ElementsAre(2));
+  queue().SetPlans(both, AnyPlans());
+  ASSERT_TRUE(Submit(TaskOf(1), wide).ok());
+  ASSERT_TRUE(Submit(TaskOf(2), high).ok());
+  const Batch batch = queue().Take(0);
+  EXPECT_EQ(batch.rows, 3);
+  EXPECT_EQ(batch.key, both);
+}
+
 TEST_F(BatchQueueTest, GivesNoMoreBatchesAtOnceThanAllowed) {
   limits_.max_running = 1;
   limits_.max_batch_rows = 1;
@@ -409,6 +460,22 @@ TEST_F(BatchQueueTest, GivesBackTheTasksOfAShapeThatCannotRunAndRefusesMore) {
   EXPECT_EQ(queue().Reject(kLarge, absl::InvalidArgumentError("no such shape")).size(), 1U);
   EXPECT_EQ(queue().depth(), 0);
   EXPECT_EQ(Submit(TaskOf(1), kLarge).status().message(), "no such shape");
+}
+
+TEST_F(BatchQueueTest, TakesATaskThatItGaveBackThoughItIsFullAndClosed) {
+  limits_.max_tasks = 1;
+  ASSERT_TRUE(Submit(TaskOf(1), kLarge).ok());
+  std::vector<Task> back = queue().Reject(kLarge, absl::InvalidArgumentError("no such shape"));
+  ASSERT_EQ(back.size(), 1U);
+  ASSERT_TRUE(Submit(TaskOf(2)).ok());
+  queue().Close();
+  EXPECT_FALSE(queue().Submit(back[0], kSmall).ok());
+  EXPECT_TRUE(queue().Submit(back[0], kSmall, /*again=*/true).ok());
+  EXPECT_THAT(TakeRows(), ElementsAre(2));
+  EXPECT_THAT(TakeRows(), ElementsAre(1));
+  queue().Abort();
+  EXPECT_EQ(queue().Submit(back[0], kSmall, /*again=*/true).status().code(),
+            absl::StatusCode::kUnavailable);
 }
 
 TEST_F(BatchQueueTest, AsksAgainForAShapeThatFailedForAnotherReason) {

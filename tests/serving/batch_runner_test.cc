@@ -32,6 +32,19 @@ class BatchRunnerTest : public ::testing::Test {
     return std::make_shared<const PlanSet>(std::move(entries));
   }
 
+  // Inputs of fewer than 4 columns are padded to these.
+  void PadColumns(const std::string& pad) {
+    repository::LengthOptions options;
+    options.mode = repository::LengthOptions::Mode::kBuckets;
+    options.buckets = {4};
+    options.pad_values = {{"x", pad}};
+    const engine::ValueInfo x{"x", DataType::kFloat, true, {{-1, "batch"}, {-1, "columns"}}};
+    const engine::ValueInfo y{"y", DataType::kFloat, true, {{-1, "batch"}, {-1, "columns"}}};
+    auto padding = Padding::Make(options, {{x}, {y}});
+    ASSERT_TRUE(padding.ok()) << padding.status();
+    padding_ = *padding;
+  }
+
   // Adds a task of `rows` rows; the first value of row r is first + r.
   void Add(float first, int64_t rows) {
     const size_t index = answers_.size();
@@ -60,7 +73,7 @@ class BatchRunnerTest : public ::testing::Test {
 
   BatchRun Run(bool parallel = false) {
     batch_.taken = clock_.Now();
-    return RunBatch(batch_, parallel, executor_, clock_, recorder_);
+    return RunBatch(batch_, parallel, executor_, clock_, recorder_, padding_.get());
   }
   std::vector<int64_t> RowsRun() const {
     std::vector<int64_t> rows;
@@ -71,6 +84,7 @@ class BatchRunnerTest : public ::testing::Test {
   FakeModelOptions model_{.scale = 10, .offset = 1};
   FakeClock clock_;
   FakeExecutor executor_;
+  std::shared_ptr<const Padding> padding_;
   Batch batch_;
   std::deque<std::vector<float>> inputs_;
   std::deque<std::vector<float>> answers_;
@@ -183,6 +197,86 @@ TEST_F(BatchRunnerTest, APauseIsNoPartOfWhatABatchCosts) {
     executor_.Pause();
   };
   EXPECT_NEAR(Run().compute_seconds, 0.001, 1e-9);
+}
+
+class PaddedBatchTest : public BatchRunnerTest {
+ protected:
+  // Adds a task of these rows; all values of its answer are kept.
+  void AddRows(int64_t columns, std::vector<float> values) {
+    const size_t index = answers_.size();
+    answers_.emplace_back();
+    statuses_.emplace_back(absl::UnknownError("not done"));
+    PendingTask pending;
+    pending.task.inputs = {ViewOf(inputs_.emplace_back(std::move(values)), columns)};
+    pending.task.rows = pending.task.inputs[0].shape[0];
+    pending.task.done = [this, index, columns](const absl::Status& status,
+                                               absl::Span<const TensorView> outputs,
+                                               const PhaseTimes&) {
+      ++done_;
+      statuses_[index] = status;
+      if (outputs.empty()) return;
+      EXPECT_EQ(outputs[0].shape[1], columns);
+      const auto got = outputs[0].values<float>();
+      answers_[index].assign(got.begin(), got.end());
+    };
+    batch_.rows += pending.task.rows;
+    batch_.tasks.push_back(std::move(pending));
+  }
+};
+
+TEST_F(PaddedBatchTest, PadsWhileItGathersAndCutsTheAnswersBack) {
+  PadColumns("-1");
+  model_.mixes_columns = true;  // so that answers tell what a row was padded with
+  model_.scale = 1;
+  model_.offset = 0;
+  batch_.plans = Plans({1, 4});
+  AddRows(4, {2, 2, 2, 2});
+  AddRows(2, {1, 1, 4, 4});
+  AddRows(3, {3, 3, 3});
+  EXPECT_TRUE(Run().status.ok());
+  EXPECT_THAT(RowsRun(), ElementsAre(4));
+  EXPECT_THAT(answers_[0], ElementsAre(4, 4, 4, 4));
+  EXPECT_THAT(answers_[1], ElementsAre(1, 1, 5.5f, 5.5f)) << "means of 1,1,-1,-1 and 4,4,-1,-1";
+  EXPECT_THAT(answers_[2], ElementsAre(5, 5, 5)) << "mean of 3,3,3,-1";
+  EXPECT_EQ(recorder_.tasks, 3);
+}
+
+TEST_F(PaddedBatchTest, ReadsASingleTaskWhereItIsUnlessItIsPadded) {
+  PadColumns("0");
+  batch_.plans = Plans({1});
+  AddRows(4, {1, 2, 3, 4});
+  Run();
+  EXPECT_EQ(executor_.calls[0].input, inputs_[0].data());
+  EXPECT_THAT(answers_[0], ElementsAre(11, 21, 31, 41));
+  batch_.tasks.clear();
+  batch_.rows = 0;
+  AddRows(2, {1, 2});
+  Run();
+  EXPECT_NE(executor_.calls[1].input, inputs_[1].data());
+  EXPECT_THAT(answers_[1], ElementsAre(11, 21));
+}
+
+TEST_F(PaddedBatchTest, PadsPiecesOfABatch) {
+  PadColumns("0");
+  batch_.plans = Plans({1, 2});
+  AddRows(2, {1, 2, 3, 4, 5, 6});
+  AddRows(3, {7, 8, 9, 10, 11, 12});
+  EXPECT_TRUE(Run().status.ok());
+  EXPECT_THAT(RowsRun(), ElementsAre(2, 2, 1));
+  EXPECT_THAT(answers_[0], ElementsAre(11, 21, 31, 41, 51, 61));
+  EXPECT_THAT(answers_[1], ElementsAre(71, 81, 91, 101, 111, 121));
+}
+
+TEST_F(PaddedBatchTest, TasksOfAFailedBatchRunAlonePadded) {
+  PadColumns("0");
+  model_.reject_value = 100;
+  batch_.plans = Plans({1, 2});
+  AddRows(2, {1, 2});
+  AddRows(3, {100, 0, 0});
+  EXPECT_FALSE(Run().status.ok());
+  EXPECT_THAT(answers_[0], ElementsAre(11, 21));
+  EXPECT_EQ(statuses_[1].code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(done_, 2);
 }
 
 TEST_F(BatchRunnerTest, UsesAllCoresOnlyWhenTold) {

@@ -81,8 +81,13 @@ absl::StatusOr<absl::Span<const TensorView>> FakeExecutor::Run(
     for (const float value : x) mean += value / static_cast<float>(x.size());
   }
   output_.clear();
-  for (const float value : x) {
-    output_.push_back(fake.options.scale * value + fake.options.offset + mean);
+  const auto columns = static_cast<size_t>(shape[1]);
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (fake.options.mixes_columns && i % columns == 0) {
+      mean = 0;
+      for (const float value : x.subspan(i, columns)) mean += value / static_cast<float>(columns);
+    }
+    output_.push_back(fake.options.scale * x[i] + fake.options.offset + mean);
   }
   if (fake.options.fault == "nan") output_[0] = std::numeric_limits<float>::quiet_NaN();
   views_ = {{DataType::kFloat, shape, output_.data()}};

@@ -18,6 +18,7 @@ struct FakeModelOptions {
   float scale = 1;
   float offset = 0;
   bool mixes_rows = false;      // adds the mean of all rows to each
+  bool mixes_columns = false;   // adds the mean of its row to each
   bool free_columns = false;    // x is float[batch, columns]
   bool fixed_batch = false;     // x is float[1, 4]
   int64_t reject_columns = -1;  // GetPlan refuses this many columns

@@ -201,6 +201,34 @@ TEST_F(LoaderTest, PrioritiesWithoutABoundShareTheServers) {
   servable->Abort();
 }
 
+TEST_F(LoaderTest, LengthsAreRefusedWithoutFailingTheLoad) {
+  request_.config.lengths.mode = repository::LengthOptions::Mode::kPowersOfTwo;
+  const LoadResult fixed = Load();
+  ASSERT_NE(fixed.servable, nullptr) << fixed.error;
+  EXPECT_THAT(fixed.servable->note(), HasSubstr("no input has a dimension of any size"));
+  options_.batching = false;
+  EXPECT_THAT(Load().servable->note(), HasSubstr("--enable_batching"));
+}
+
+TEST_F(LoaderTest, ALengthOptionThatDoesNotFitTheModelIsTheConfigsError) {
+  EngineRuntime engine;
+  baton::testing::ModelBuilder m;
+  m.Input("x", DataType::kFloat, {-1, -1}).Output("y", DataType::kFloat, {-1, -1});
+  m.Node("Relu", {"x"}, {"y"});
+  Write("model.onnx", m.Build());
+  request_.config.lengths.mode = repository::LengthOptions::Mode::kPowersOfTwo;
+  request_.config.lengths.pad_values = {{"ids", "0"}};
+  const LoadResult result = Load(engine);
+  EXPECT_EQ(result.servable, nullptr);
+  EXPECT_EQ(result.reason, "config");
+  EXPECT_THAT(std::string(result.error.message()), HasSubstr("config.pbtxt: parameters[pad_value"));
+}
+
+TEST_F(LoaderTest, ServerWidePaddingSaysNothingOfModelsWithoutLengths) {
+  options_.batching_parameters.pad_to_longest = true;
+  EXPECT_EQ(Load().servable->note(), "");
+}
+
 // The real engine behind the same door.
 TEST_F(LoaderTest, LoadsAModelWithTheEngine) {
   EngineRuntime engine;

@@ -20,6 +20,7 @@ using ::baton::testing::FakePlan;
 using ::baton::testing::ViewOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using Mode = repository::LengthOptions::Mode;
 
 // What became of one task.
 struct Answer {
@@ -41,6 +42,11 @@ class ModelServableTest : public ::testing::Test {
   void Make(const FakeModelOptions& model = {.scale = 2, .offset = 1}) {
     WarmUpOptions options{.max_batch_rows = limits_.max_batch_rows};
     fake_ = std::make_shared<const FakeModel>(model);
+    if (lengths_.mode) {
+      auto padding = Padding::Make(lengths_, fake_->signature());
+      ASSERT_TRUE(padding.ok()) << padding.status();
+      options.padding = *padding;
+    }
     auto warm = WarmUp(*fake_, {}, options, executor_, clock_);
     ASSERT_TRUE(warm.ok()) << warm.status();
     warm->costs = {{1, cost_seconds_}};
@@ -87,6 +93,7 @@ class ModelServableTest : public ::testing::Test {
   const ServableContext context_{scheduler_, compiler_, metrics_, clock_};
   QueueLimits limits_{.max_batch_rows = 8};
   ServableOptions options_{.max_request_rows = 16};
+  repository::LengthOptions lengths_;
   double cost_seconds_ = 1e-3;
   FakeExecutor executor_;
   std::shared_ptr<const FakeModel> fake_;
@@ -152,6 +159,78 @@ TEST_F(ModelServableTest, AnswersAShapeThatCannotBeCompiled) {
   EXPECT_EQ(answers_[0].done, 1);
   EXPECT_EQ(answers_[0].status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Submit({1, 2, 3, 4, 5}, 5).code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(ModelServableTest, RequestsOfABucketShareABatch) {
+  lengths_.mode = Mode::kBuckets;
+  lengths_.buckets = {4, 8};
+  Make({.scale = 2, .offset = 1, .free_columns = true});
+  EXPECT_EQ(servable_->note(), "");
+  const int plans = fake_->plans_made();
+  ASSERT_TRUE(Submit({1, 2, 3}, 3).ok());
+  ASSERT_TRUE(Submit({1, 2}, 2).ok());
+  ASSERT_TRUE(Submit({1, 2, 3, 4, 5}, 5).ok());
+  ASSERT_TRUE(Submit({5, 6, 7, 8}, 4).ok());
+  RunAll();
+  EXPECT_THAT(RowsRun(), ElementsAre(2, 1, 1)) << "three rows of one bucket, in pieces, and one";
+  EXPECT_THAT(answers_[0].values, ElementsAre(3, 5, 7));
+  EXPECT_THAT(answers_[1].values, ElementsAre(3, 5));
+  EXPECT_THAT(answers_[2].values, ElementsAre(3, 5, 7, 9, 11));
+  EXPECT_THAT(answers_[3].values, ElementsAre(11, 13, 15, 17));
+  EXPECT_EQ(fake_->plans_made(), plans + 1) << "that of three rows; the buckets were compiled";
+}
+
+TEST_F(ModelServableTest, ALengthBeyondTheBucketsRunsAsItIs) {
+  lengths_.mode = Mode::kBuckets;
+  lengths_.buckets = {4};
+  Make({.scale = 2, .offset = 1, .free_columns = true});
+  ASSERT_TRUE(Submit({1, 2, 3, 4, 5}, 5).ok());
+  ASSERT_TRUE(Submit({1, 2, 3, 4, 5, 6}, 6).ok());
+  RunAll();
+  EXPECT_THAT(RowsRun(), ElementsAre(1, 1));
+  EXPECT_THAT(answers_[0].values, ElementsAre(3, 5, 7, 9, 11));
+  EXPECT_EQ(answers_[1].values.size(), 6U);
+}
+
+TEST_F(ModelServableTest, ALengthWhoseBucketTheModelDoesNotRunRunsAsItIs) {
+  lengths_.mode = Mode::kPowersOfTwo;
+  Make({.scale = 2, .offset = 1, .free_columns = true, .reject_columns = 8});
+  for (int i = 0; i < 2; ++i) {  // when the bucket is tried, and when it is known
+    ASSERT_TRUE(Submit({1, 2, 3, 4, 5}, 5).ok());
+    RunAll();
+    EXPECT_TRUE(answers_.back().status.ok()) << answers_.back().status;
+    EXPECT_THAT(answers_.back().values, ElementsAre(3, 5, 7, 9, 11));
+    EXPECT_EQ(answers_.back().done, 1);
+  }
+  EXPECT_THAT(metrics_.Render(), HasSubstr("baton_queue_depth{model=\"m\",version=\"1\"} 0"));
+}
+
+TEST_F(ModelServableTest, PadsToTheLongestOfTheBatch) {
+  lengths_.mode = Mode::kLongest;
+  Make({.scale = 2, .offset = 1, .free_columns = true});
+  ASSERT_TRUE(Submit({1, 2, 3}, 3).ok());
+  ASSERT_TRUE(Submit({1, 2, 3, 4, 5}, 5).ok());
+  RunAll();
+  EXPECT_THAT(answers_[0].values, ElementsAre(3, 5, 7));
+  EXPECT_THAT(answers_[1].values, ElementsAre(3, 5, 7, 9, 11));
+  ASSERT_TRUE(Submit({1, 2, 3}, 3).ok());
+  ASSERT_TRUE(Submit({1, 2, 3, 4, 5}, 5).ok());
+  executor_.calls.clear();
+  RunAll();
+  EXPECT_THAT(RowsRun(), ElementsAre(2)) << "by now the longer has a plan of two rows";
+  EXPECT_THAT(answers_[2].values, ElementsAre(3, 5, 7));
+}
+
+TEST_F(ModelServableTest, DoesNotMixLengthsWhereThatWouldChangeAnswersAndSaysSo) {
+  lengths_.mode = Mode::kBuckets;
+  lengths_.buckets = {4};
+  Make({.scale = 1, .mixes_columns = true, .free_columns = true});
+  EXPECT_THAT(servable_->note(), HasSubstr("requests of different lengths do not share batches"));
+  ASSERT_TRUE(Submit({1, 1, 1}, 3).ok());
+  ASSERT_TRUE(Submit({1, 1, 1, 1}, 4).ok());
+  RunAll();
+  EXPECT_THAT(RowsRun(), ElementsAre(1, 1));
+  EXPECT_THAT(answers_[0].values, ElementsAre(2, 2, 2));
 }
 
 TEST_F(ModelServableTest, RunsCheapRequestsOnTheSubmittersThread) {

@@ -46,6 +46,15 @@ TEST_F(RegistryTest, NamesTheModelsThereAreWhenOneIsUnknown) {
   EXPECT_THAT(Text(status), AllOf(HasSubstr("\"c\""), HasSubstr("a, b")));
 }
 
+TEST_F(RegistryTest, PassesOnWhatAVersionThatIsReadyHasToSay) {
+  registry_.AddModel("m");
+  Advance(1, VersionState::kWarming);
+  EXPECT_EQ(registry_.Status("m")->versions[0].note, "");
+  registry_.SetState("m", 1, VersionState::kReady, absl::OkStatus(),
+                     std::make_shared<FakeServable>("m", 1, "it does without"));
+  EXPECT_EQ(registry_.Status("m")->versions[0].note, "it does without");
+}
+
 TEST_F(RegistryTest, AnEmptyNameIsTheCallersFault) {
   EXPECT_TRUE(absl::IsInvalidArgument(registry_.Acquire("", {}).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(registry_.Status("").status()));

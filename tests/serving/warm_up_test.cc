@@ -18,6 +18,7 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using Mode = repository::LengthOptions::Mode;
 
 const ShapeKey kRow = {1, 4};
 
@@ -40,6 +41,16 @@ class WarmUpTest : public ::testing::Test {
     if (found == result.plans.end()) return sizes;
     for (const PlanSet::Entry& entry : found->second->entries()) sizes.push_back(entry.rows);
     return sizes;
+  }
+
+  // Sets the options' padding, for a model of free columns.
+  void Pad(repository::LengthOptions::Mode mode, std::vector<int64_t> buckets = {}) {
+    repository::LengthOptions lengths;
+    lengths.mode = mode;
+    lengths.buckets = std::move(buckets);
+    auto padding = Padding::Make(lengths, FakeModel({.free_columns = true}).signature());
+    ASSERT_TRUE(padding.ok()) << padding.status();
+    options_.padding = *padding;
   }
 
   WarmUpOptions options_{.max_batch_rows = 16};
@@ -118,6 +129,74 @@ TEST_F(WarmUpTest, FindsOutAboutRowsEvenWithoutKnowingAnyShape) {
   EXPECT_TRUE(independent.batched);
   EXPECT_THAT(independent.plans, IsEmpty());
   EXPECT_FALSE(Run(FakeModel({.mixes_rows = true, .free_columns = true})).batched);
+}
+
+TEST_F(WarmUpTest, TakesPaddingWhereAnswersStayTheSame) {
+  for (const Mode mode : {Mode::kPowersOfTwo, Mode::kLongest}) {
+    Pad(mode);
+    const WarmUpResult result = Run(FakeModel({.free_columns = true}));
+    EXPECT_EQ(result.padding, options_.padding);
+    EXPECT_TRUE(result.padding_refused.ok()) << result.padding_refused;
+  }
+}
+
+TEST_F(WarmUpTest, RefusesPaddingThatChangesAnswers) {
+  Pad(Mode::kBuckets, {4, 8});
+  const WarmUpResult result = Run(FakeModel({.mixes_columns = true, .free_columns = true}));
+  EXPECT_TRUE(result.batched);
+  EXPECT_EQ(result.padding, nullptr);
+  EXPECT_TRUE(absl::IsFailedPrecondition(result.padding_refused));
+  EXPECT_THAT(std::string(result.padding_refused.message()),
+              HasSubstr("output \"y\" is another for padded inputs"));
+  EXPECT_THAT(result.plans, IsEmpty());
+}
+
+TEST_F(WarmUpTest, RefusesPaddingWithTheFirstElementThatChangesAnswers) {
+  repository::LengthOptions lengths;
+  lengths.mode = Mode::kLongest;
+  lengths.pad_with_first_element = true;
+  options_.padding = *Padding::Make(lengths, FakeModel({.free_columns = true}).signature());
+  EXPECT_EQ(Run(FakeModel({.mixes_columns = true, .free_columns = true})).padding, nullptr);
+  EXPECT_NE(Run(FakeModel({.free_columns = true})).padding, nullptr);
+}
+
+TEST_F(WarmUpTest, RefusesPaddingWhereRequestsAreNotBatchedOrNothingCouldBeTried) {
+  Pad(Mode::kBuckets, {4});
+  const auto refused = [this](const baton::testing::FakeModelOptions& model) {
+    const WarmUpResult result = Run(FakeModel(model));
+    EXPECT_EQ(result.padding, nullptr);
+    return std::string(result.padding_refused.message());
+  };
+  EXPECT_THAT(refused({.mixes_rows = true, .free_columns = true}), HasSubstr("not batched"));
+  EXPECT_THAT(refused({.free_columns = true, .reject_columns = 4}),
+              HasSubstr("could not be tried"));
+}
+
+TEST_F(WarmUpTest, CompilesTheBucketsAhead) {
+  SetCost(microseconds(100), microseconds(1));
+  Pad(Mode::kBuckets, {4, 8, 32});
+  const WarmUpResult result = Run(FakeModel({.free_columns = true}));
+  for (const int64_t columns : {4, 8, 32}) {
+    EXPECT_THAT(Sizes(result, {1, columns}), ElementsAre(1, 2, 4, 8, 16)) << columns;
+  }
+  EXPECT_EQ(result.plans.size(), 3U);
+  EXPECT_THAT(result.costs, Contains(std::pair<int64_t, double>(8, 108e-6)));
+}
+
+TEST_F(WarmUpTest, ABucketThatTheModelDoesNotRunIsLeftOut) {
+  Pad(Mode::kBuckets, {4, 8, 32});
+  const WarmUpResult result = Run(FakeModel({.free_columns = true, .reject_columns = 32}));
+  EXPECT_NE(result.padding, nullptr);
+  EXPECT_THAT(Sizes(result, {1, 4}), Contains(1));
+  EXPECT_THAT(Sizes(result, {1, 32}), IsEmpty());
+}
+
+TEST_F(WarmUpTest, WarmsUpSamplesAsRequestsWillRun) {
+  samples_.push_back({"a", {Tensor(DataType::kFloat, {1, 5})}, {}});
+  Pad(Mode::kPowersOfTwo);
+  const WarmUpResult result = Run(FakeModel({.free_columns = true}));
+  EXPECT_THAT(Sizes(result, {1, 8}), Contains(1));
+  EXPECT_THAT(Sizes(result, {1, 5}), IsEmpty());
 }
 
 TEST_F(WarmUpTest, AShapeOfTheSignatureThatCannotBeCompiledIsAnError) {

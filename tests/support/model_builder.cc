@@ -4,7 +4,7 @@ namespace baton::testing {
 namespace {
 
 void SetValueInfo(onnx::ValueInfoProto& info, const std::string& name, DataType type,
-                  const std::vector<int64_t>& dims) {
+                  const std::vector<int64_t>& dims, const std::vector<std::string>& symbols) {
   info.set_name(name);
   auto& tensor = *info.mutable_type()->mutable_tensor_type();
   tensor.set_elem_type(static_cast<int32_t>(type));
@@ -13,6 +13,8 @@ void SetValueInfo(onnx::ValueInfoProto& info, const std::string& name, DataType 
     auto& dim = *tensor.mutable_shape()->add_dim();
     if (dims[i] >= 0) {
       dim.set_dim_value(dims[i]);
+    } else if (i < symbols.size() && !symbols[i].empty()) {
+      dim.set_dim_param(symbols[i]);
     } else if (i == 0) {
       dim.set_dim_param("batch");
     }
@@ -37,14 +39,16 @@ ModelBuilder::ModelBuilder(int opset) {
 }
 
 ModelBuilder& ModelBuilder::Input(const std::string& name, DataType type,
-                                  const std::vector<int64_t>& dims) {
-  SetValueInfo(*model_.mutable_graph()->add_input(), name, type, dims);
+                                  const std::vector<int64_t>& dims,
+                                  const std::vector<std::string>& symbols) {
+  SetValueInfo(*model_.mutable_graph()->add_input(), name, type, dims, symbols);
   return *this;
 }
 
 ModelBuilder& ModelBuilder::Output(const std::string& name, DataType type,
-                                   const std::vector<int64_t>& dims) {
-  SetValueInfo(*model_.mutable_graph()->add_output(), name, type, dims);
+                                   const std::vector<int64_t>& dims,
+                                   const std::vector<std::string>& symbols) {
+  SetValueInfo(*model_.mutable_graph()->add_output(), name, type, dims, symbols);
   return *this;
 }
 

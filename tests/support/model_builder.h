@@ -20,8 +20,11 @@ namespace baton::testing {
 class ModelBuilder {
  public:
   explicit ModelBuilder(int opset = 17);
-  ModelBuilder& Input(const std::string& name, DataType type, const std::vector<int64_t>& dims);
-  ModelBuilder& Output(const std::string& name, DataType type, const std::vector<int64_t>& dims);
+  // `symbols`: names of dimensions that are -1, by axis; "": as above.
+  ModelBuilder& Input(const std::string& name, DataType type, const std::vector<int64_t>& dims,
+                      const std::vector<std::string>& symbols = {});
+  ModelBuilder& Output(const std::string& name, DataType type, const std::vector<int64_t>& dims,
+                       const std::vector<std::string>& symbols = {});
   ModelBuilder& Constant(const std::string& name, const Tensor& value);
   // The node, for adding attributes. Its name is op_type + "_" + index.
   onnx::NodeProto& Node(const std::string& op_type, const std::vector<std::string>& inputs,
