@@ -19,7 +19,7 @@ namespace baton::repository {
 struct QueuePolicy {
   int64_t max_queue_size = 0;          // requests; 0: the server's default
   int64_t default_timeout_us = 0;      // 0: none
-  bool allow_timeout_override = true;  // false: a request's timeout can only be shorter
+  bool allow_timeout_override = true;  // a request may shorten its own timeout, as in Triton
   // A request that has waited for its timeout goes behind all others of its priority, instead of
   // being refused.
   bool delay = false;

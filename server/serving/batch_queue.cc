@@ -41,15 +41,13 @@ BatchQueue::BatchQueue(std::string name, const QueueLimits& limits, const Clock&
       level_tasks_(levels_.size()) {}
 
 SteadyTime BatchQueue::StartTimeout(Task& task, const LevelLimits& level, SteadyTime now) {
-  SteadyTime end = kNoDeadline;
-  if (task.timeout > Duration(0)) {
-    end = now + task.timeout;
-  } else if (level.default_timeout > Duration(0) && (level.delay || task.deadline == kNoDeadline)) {
-    end = now + level.default_timeout;
+  Duration timeout = level.default_timeout;
+  if (level.own_timeouts && task.timeout > Duration(0)) {
+    timeout = timeout > Duration(0) ? std::min(timeout, task.timeout) : task.timeout;
   }
-  if (level.max_timeout > Duration(0)) end = std::min(end, now + level.max_timeout);
-  if (level.delay) return end;
-  task.deadline = std::min(task.deadline, end);
+  if (timeout <= Duration(0)) return kNoDeadline;
+  if (level.delay) return now + timeout;
+  task.deadline = std::min(task.deadline, now + timeout);
   return kNoDeadline;
 }
 

@@ -27,10 +27,10 @@ namespace baton::serving {
 // How the tasks of one priority wait.
 struct LevelLimits {
   int max_tasks = 0;            // waiting; 0: as many as the queue takes
-  Duration default_timeout{0};  // for tasks with neither a timeout nor a deadline; 0: none
-  Duration max_timeout{0};      // for all tasks, also those with a longer one; 0: none
-  // A task that has waited for its timeout (a default one too if it has a deadline) goes behind the
-  // others of its priority. Else a timeout is a deadline.
+  Duration default_timeout{0};  // how long a task may wait; 0: for ever
+  bool own_timeouts = true;     // a task's own timeout counts where it is shorter
+  // A task that has waited for its timeout goes behind the others of its priority. Else a timeout
+  // is a deadline.
   bool delay = false;
 };
 

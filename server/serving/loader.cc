@@ -26,7 +26,7 @@ LevelLimits LimitsOf(const repository::QueuePolicy& policy) {
   LevelLimits level;
   level.max_tasks = static_cast<int>(std::min<int64_t>(policy.max_queue_size, kMaxQueueSize));
   level.default_timeout = std::chrono::microseconds(policy.default_timeout_us);
-  if (!policy.allow_timeout_override) level.max_timeout = level.default_timeout;
+  level.own_timeouts = policy.allow_timeout_override;
   level.delay = policy.delay;
   return level;
 }
