@@ -51,14 +51,26 @@ TEST(ServerFlags, DefaultsAreTensorFlowServings) {
 }
 
 TEST(ServerFlags, EveryFlagArrives) {
-  const Parsed parsed = Parse(
-      {"--port=1", "--grpc_socket_path=/s", "--rest_api_port=2", "--rest_api_num_threads=3",
-       "--rest_api_timeout_in_ms=9", "--model_repository=/r", "--file_system_poll_wait_seconds=0.5",
-       "--workers=4", "--threads_per_worker=2", "--precision=f32", "--enable_batching=false",
-       "--enable_grpc_healthcheck_service=false", "--max_message_mb=5", "--drain_seconds=6",
-       "--ssl_config_file=/ssl", "--auth_token_file=/auth", "--admin_token_file=/admin",
-       "--max_connections=7", "--connection_idle_seconds=8",
-       "--enable_model_warmup=false"});
+  const Parsed parsed = Parse({"--port=1",
+                               "--grpc_socket_path=/s",
+                               "--rest_api_port=2",
+                               "--rest_api_num_threads=3",
+                               "--rest_api_timeout_in_ms=9",
+                               "--model_repository=/r",
+                               "--file_system_poll_wait_seconds=0.5",
+                               "--workers=4",
+                               "--threads_per_worker=2",
+                               "--precision=f32",
+                               "--enable_batching=false",
+                               "--enable_grpc_healthcheck_service=false",
+                               "--max_message_mb=5",
+                               "--drain_seconds=6",
+                               "--ssl_config_file=/ssl",
+                               "--auth_token_file=/auth",
+                               "--admin_token_file=/admin",
+                               "--max_connections=7",
+                               "--connection_idle_seconds=8",
+                               "--enable_model_warmup=false"});
   ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;
   EXPECT_EQ(parsed.flags.grpc.port, 1);
   EXPECT_EQ(parsed.flags.grpc.socket_path, "/s");

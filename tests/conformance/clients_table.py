@@ -41,7 +41,7 @@ ROWS = (
     ("grpc-health-probe", GO, "github.com/grpc-ecosystem/grpc-health-probe", "health_probe"),
     ("Prometheus, promtool", DEBIAN, "prometheus", "prometheus"),
 )
-NO_CLIENTS = {"wrong_input"}  # tests of the server that use a client, but do not test it
+NO_CLIENTS = {"wrong_input", "flags", "config"}  # tests of the server that use a client, but do not test it
 
 
 def version_of(lock, package):

@@ -211,6 +211,7 @@ class Certificates:
 
 class Server:
     """baton-server on free ports. Use as a context: it must be alive, and end with 0, at the end.
+    Without a repository the flags say what it serves.
     `tls`: an SSLContext to talk to it with, where its flags ask for TLS; `cwd`, `env`: as Popen."""
 
     def __init__(self, repository, *flags, ready=True, drain_seconds=1, tls=None, cwd=None,
@@ -219,8 +220,9 @@ class Server:
         self.address = f"127.0.0.1:{self.port}"
         self._log = tempfile.NamedTemporaryFile(prefix="baton-log-")
         self.process = subprocess.Popen(
-            [BIN / "baton-server", f"--model_repository={repository.path}", f"--port={self.port}",
-             f"--rest_api_port={self.http_port}", f"--drain_seconds={drain_seconds}", *flags],
+            [BIN / "baton-server", f"--port={self.port}", f"--rest_api_port={self.http_port}",
+             f"--drain_seconds={drain_seconds}",
+             *([f"--model_repository={repository.path}"] if repository else []), *flags],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, cwd=cwd, env=env,
             preexec_fn=die_with_parent)
         path = "/readyz" if ready else "/healthz"
