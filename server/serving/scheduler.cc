@@ -74,10 +74,12 @@ std::shared_ptr<WorkSource> Scheduler::LeastServed(SteadyTime now, SteadyTime& n
   return best == nullptr ? nullptr : *best;
 }
 
-bool Scheduler::Pick(int index, double below, Job& job, SteadyTime& next) {
+bool Scheduler::Pick(int index, const Job* outer, Job& job, SteadyTime& next) {
   while (std::shared_ptr<WorkSource> source = LeastServed(clock_.Now(), next)) {
     WorkSource::Notes& notes = source->notes_;
-    if (notes.service >= below) return false;
+    if (outer != nullptr && (source == outer->source || notes.service >= outer->service)) {
+      return false;
+    }
     served_ = std::max(served_, notes.service);
     const uint64_t wakes = notes.wakes;
     const int idle = static_cast<int>(idle_.size());
@@ -143,7 +145,7 @@ double Scheduler::RunInPause(const Job& outer, std::unique_ptr<Executor>& inner)
   {
     MutexLock lock(mu_);
     SteadyTime next;
-    if (running_ < workers_ || !Pick(kNoWorker, outer.service, job, next)) return 0;
+    if (running_ < workers_ || !Pick(kNoWorker, &outer, job, next)) return 0;
   }
   if (inner == nullptr) inner = factory_();
   return RunAndCharge(job, *inner);
@@ -157,7 +159,7 @@ void Scheduler::Work(int index) {
     {
       MutexLock lock(mu_);
       SteadyTime next;
-      while (!Pick(index, kAnyService, job, next)) {
+      while (!Pick(index, nullptr, job, next)) {
         if (stopping_ && active_.empty()) {
           for (const auto& wake : wake_) wake->Signal();
           return;
@@ -180,7 +182,7 @@ bool Scheduler::RunOne(Executor& executor) {
   {
     MutexLock lock(mu_);
     SteadyTime next;
-    if (!Pick(0, kAnyService, job, next)) return false;
+    if (!Pick(0, nullptr, job, next)) return false;
   }
   std::unique_ptr<Executor> inner;
   RunJob(std::move(job), executor, inner);

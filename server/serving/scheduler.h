@@ -79,9 +79,11 @@ class Scheduler {
   static constexpr double kAnyService = std::numeric_limits<double>::infinity();
 
   void Work(int index) ABSL_LOCKS_EXCLUDED(mu_);
-  // Takes a batch of a source that has had less than `below`, leaving the lock while it does.
+  // Takes a batch, leaving the lock while it does. `outer`: the batch that is paused for it, or
+  // null; only another source that has had less is worth that.
   // False: nothing to take; `next` is when there may be.
-  bool Pick(int index, double below, Job& job, SteadyTime& next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool Pick(int index, const Job* outer, Job& job, SteadyTime& next)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Runs what was picked. `inner`, which is made when it is needed, runs what others have to run
   // meanwhile.
   void RunJob(Job job, Executor& executor, std::unique_ptr<Executor>& inner)

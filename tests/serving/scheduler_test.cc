@@ -6,6 +6,8 @@
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <future>
+#include <thread>
 
 #include "tests/serving/fake_engine.h"
 #include "tests/support/fake_clock.h"
@@ -164,6 +166,34 @@ TEST_F(SchedulerTest, ABatchIsPausedNoLongerThanItsShareOfTheTime) {
   slow->during = nullptr;
   for (int i = 0; i < 2; ++i) ASSERT_TRUE(scheduler_.RunOne(executor_));
   EXPECT_EQ(std::count(ran_.begin(), ran_.end(), 'S'), 1);
+}
+
+TEST_F(SchedulerTest, ABatchIsNotPausedForItsOwnSource) {
+  auto source = Source('a', milliseconds(1));
+  source->estimate = 0.03;
+  std::promise<void> may_end, began;
+  std::atomic<int> runs{0};
+  std::thread other_worker;
+  source->during = [&](Executor& executor) {
+    if (++runs == 1) {
+      began.set_value();
+      may_end.get_future().wait();
+      return;
+    }
+    // The first batch ends, and was cheaper than thought: the source has had less than when the
+    // second was taken.
+    may_end.set_value();
+    other_worker.join();
+    executor.Pause();
+    EXPECT_EQ(ran_, "aa");
+  };
+  source->Add(3);
+  scheduler_.Wake(source);
+  FakeExecutor other_executor;
+  other_worker = std::thread([&] { scheduler_.RunOne(other_executor); });
+  began.get_future().wait();
+  ASSERT_TRUE(scheduler_.RunOne(executor_));
+  EXPECT_EQ(ran_, "aa");
 }
 
 TEST_F(SchedulerTest, ABatchIsNotPausedWhileAnotherWorkerIsFree) {
