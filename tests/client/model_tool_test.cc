@@ -9,6 +9,7 @@
 
 #include "engine/base/file.h"
 #include "engine/tensor_io.h"
+#include "tests/client/unsupported_model.h"
 #include "tests/support/model_builder.h"
 #include "tests/support/program.h"
 #include "tests/support/temp_dir.h"
@@ -94,13 +95,6 @@ class ModelToolTest : public ::testing::Test {
         ->set_dim_param("seq");
     m.Node("Relu", {"x"}, {"y"});
     m.Output("y", DataType::kFloat, {-1, -1, -1});
-    return m.Build();
-  }
-  std::string UnsupportedModel() {
-    ModelBuilder m;
-    m.Input("x", DataType::kFloat, {-1, 4});
-    m.Node("Frobnicate", {"x"}, {"y"}, "com.example");
-    m.Output("y", DataType::kFloat, {-1, 4});
     return m.Build();
   }
   TempDir dir_;
@@ -297,7 +291,7 @@ TEST_F(ModelToolTest, ShowsAModel) {
 }
 
 TEST_F(ModelToolTest, ShowsWhatWouldNotRun) {
-  Write("odd.onnx", UnsupportedModel());
+  Write("odd.onnx", baton::testing::UnsupportedModel());
   const auto json = nlohmann::json::parse(Output({"show", dir_ / "odd.onnx", "--json"}));
   EXPECT_EQ(json["runs"], false);
   EXPECT_THAT(json["reason"].get<std::string>(), HasSubstr("Frobnicate"));
@@ -404,7 +398,7 @@ TEST_F(ModelToolTest, PublishTakesSamplesFromADirectoryOrBesideTheModel) {
 }
 
 TEST_F(ModelToolTest, PublishRefusesWhatWouldNotServe) {
-  Write("odd.onnx", UnsupportedModel());
+  Write("odd.onnx", baton::testing::UnsupportedModel());
   EXPECT_THAT(Error(1, {"publish", dir_ / "odd.onnx", dir_ / "repo/m"}), HasSubstr("Frobnicate"));
   EXPECT_FALSE(fs::exists(dir_ / "repo"));
 }

@@ -18,6 +18,7 @@
 #include "server/api/tfs_warm_up.h"
 #include "server/repository/manifest.h"
 #include "server/serving/model_server.h"
+#include "tests/client/unsupported_model.h"
 #include "tests/repository/write_file.h"
 #include "tests/support/model_builder.h"
 #include "tests/support/program.h"
@@ -47,14 +48,6 @@ std::string FixedBatchModel() {
   m.Input("x", DataType::kFloat, {1, 4});
   m.Node("Relu", {"x"}, {"y"});
   m.Output("y", DataType::kFloat, {1, 4});
-  return m.Build();
-}
-
-std::string UnsupportedModel() {
-  ModelBuilder m;
-  m.Input("x", DataType::kFloat, {-1, 4});
-  m.Node("Frobnicate", {"x"}, {"y"}, "com.example");
-  m.Output("y", DataType::kFloat, {-1, 4});
   return m.Build();
 }
 
@@ -112,7 +105,7 @@ const std::vector<BadModel>& BadModels() {
   static const std::vector<BadModel> models = {
       {"good", "", [](const std::string& model) { WriteSample(model + "/1", 0); }},
       {"truncated", "model.onnx", Write("1/model.onnx", AffineModel(2, 1).substr(0, 20))},
-      {"unsupported", "Frobnicate", Write("1/model.onnx", UnsupportedModel())},
+      {"unsupported", "Frobnicate", Write("1/model.onnx", baton::testing::UnsupportedModel())},
       {"no_model", "no model.onnx",
        [](const std::string& model) { fs::remove(model + "/1/model.onnx"); }},
       {"version_is_a_file", "not a directory",
