@@ -38,7 +38,8 @@ class ConfigTest(unittest.TestCase):
 
     def settled(self):
         """Whether each version serves or has failed, or the config has."""
-        if self.reasons() and not any("changing" in reason for reason in self.reasons()):
+        reasons = self.reasons()
+        if reasons and not any("changing" in reason for reason in reasons):
             return True
         states = self.states().values()
         return states and all(state in ("AVAILABLE", "END") for state, _ in states)
