@@ -139,12 +139,12 @@ absl::Status Padding::ReadPadValues() {
     }
     pad_.push_back(*std::move(value));
   }
-  for (const auto& [name, value] : options_.pad_values) {
+  for (const auto& given : options_.pad_values) {
     const bool padded = std::any_of(lengths_.begin(), lengths_.end(), [&](const Length& length) {
-      return signature_.inputs[length.input].name == name;
+      return signature_.inputs[length.input].name == given.first;
     });
     if (padded) continue;
-    return absl::InvalidArgumentError(absl::StrCat("parameters[pad_value.", name,
+    return absl::InvalidArgumentError(absl::StrCat("parameters[pad_value.", given.first,
                                                    "]: the model has no input of this name that "
                                                    "is padded"));
   }
