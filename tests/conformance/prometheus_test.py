@@ -14,7 +14,7 @@ import urllib.parse
 import numpy as np
 import tritonclient.grpc as triton
 
-from support import (ROOT, Repository, Server, affine_model, die_with_parent, free_port, http_get,
+from support import (DIE_WITH_PARENT, ROOT, Repository, Server, affine_model, free_port, http_get,
                      wait_until)
 
 PROMETHEUS = ROOT / "deploy/prometheus"
@@ -98,11 +98,10 @@ class PrometheusProcess:
         (directory / "rules.yml").write_text((PROMETHEUS / "rules.yml").read_text())
         self._log = open(directory / "log", "w+")
         self._process = subprocess.Popen(
-            ["prometheus", f"--config.file={directory / 'prometheus.yml'}",
+            [*DIE_WITH_PARENT, "prometheus", f"--config.file={directory / 'prometheus.yml'}",
              f"--storage.tsdb.path={directory / 'data'}",
              f"--web.listen-address=127.0.0.1:{self.port}"],
-            stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent)
+            stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT)
         try:
             wait_until(lambda: http_get(self.port, "/-/ready")[0] == 200, "Prometheus")
         except AssertionError as error:

@@ -1,6 +1,5 @@
 """The real server as a child process, small models, and ports, for the tests of this folder."""
 
-import ctypes
 import datetime
 import ipaddress
 import os
@@ -26,7 +25,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BIN = pathlib.Path(os.environ.get("BATON_BIN", ROOT / "build/release/bin"))
 TOOLS = ROOT / "build/tools"  # made by tests/clients.sh
 LIMIT = 120  # seconds, for anything that should take one or two
-PR_SET_PDEATHSIG = 1
+# Before a program's command line: it ends with its parent. Not a function for Popen to call in the
+# child: that forks, and what gRPC runs in forked children sometimes aborts there.
+DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 
 
 def free_port():
@@ -58,10 +59,6 @@ def http_get(port, path, tls=None):
         return error.code, error.read().decode()
     except OSError:
         return 0, ""
-
-
-def die_with_parent():
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def affine_model(offset):
@@ -220,11 +217,10 @@ class Server:
         self.address = f"127.0.0.1:{self.port}"
         self._log = tempfile.NamedTemporaryFile(prefix="baton-log-")
         self.process = subprocess.Popen(
-            [BIN / "baton-server", f"--port={self.port}", f"--rest_api_port={self.http_port}",
-             f"--drain_seconds={drain_seconds}",
+            [*DIE_WITH_PARENT, BIN / "baton-server", f"--port={self.port}",
+             f"--rest_api_port={self.http_port}", f"--drain_seconds={drain_seconds}",
              *([f"--model_repository={repository.path}"] if repository else []), *flags],
-            stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, cwd=cwd, env=env,
-            preexec_fn=die_with_parent)
+            stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, cwd=cwd, env=env)
         path = "/readyz" if ready else "/healthz"
         try:
             wait_until(lambda: self._alive() and

@@ -147,12 +147,10 @@ class WrongStartTest(unittest.TestCase):
     def test_repository_that_is_not_readable(self):
         if os.geteuid() == 0:  # root reads everything: be somebody else
             nobody = pwd.getpwnam("nobody")
-
-            def drop():
-                os.setgid(nobody.pw_gid)
-                os.setuid(nobody.pw_uid)
+            drop = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}",
+                    "--clear-groups"]
         else:
-            drop = None
+            drop = []
         repository = Repository()
         self.addCleanup(repository.remove)
         repository.path.chmod(0o000)
@@ -163,10 +161,10 @@ class WrongStartTest(unittest.TestCase):
             program.write_bytes((BIN / "baton-server").read_bytes())
             program.chmod(0o755)
             result = subprocess.run(
-                [program, f"--model_repository={repository.path}", f"--port={free_port()}",
+                [*drop, program, f"--model_repository={repository.path}", f"--port={free_port()}",
                  f"--rest_api_port={free_port()}"],
                 stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
-                preexec_fn=drop, cwd="/")
+                cwd="/")
         self.assertEqual(result.returncode, 1, result.stderr)
         last = result.stderr.splitlines()[-1]
         self.assertIn(str(repository.path), last)
