@@ -1,10 +1,12 @@
 // MatMul and Gemm. With constant weights: oneDNN's inner product on packed weights, with bias,
-// activation and residual in one primitive. Else: oneDNN's matmul on the operands as they are.
+// activation and residual in one primitive; for one row of a small matrix, our own. Else: oneDNN's
+// matmul on the operands as they are.
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/row_product.h"
 
 namespace baton::engine {
 namespace {
@@ -33,6 +35,22 @@ std::unique_ptr<Step> FillZero(size_t bytes) {
   });
 }
 
+class RowStep final : public Step {
+ public:
+  RowStep(std::shared_ptr<const RowProduct> product, double flops)
+      : product_(std::move(product)), flops_(flops) {}
+  absl::Status Run(const RunContext& r) const override {
+    product_->Run(r.input<float>(0), r.output<float>(0));
+    return absl::OkStatus();
+  }
+  const char* implementation() const override { return product_->implementation(); }
+  double flops() const override { return flops_; }
+
+ private:
+  const std::shared_ptr<const RowProduct> product_;
+  const double flops_;
+};
+
 // y[rows, n] = post_ops(x[rows, k] · w + bias): x keeps its leading dimensions.
 class DenseKernel final : public Kernel {
  public:
@@ -46,9 +64,16 @@ class DenseKernel final : public Kernel {
         k_(weights_.shape()[transposed ? 1 : 0]),
         weights_layout_({n_, k_}, dnnl::memory::data_type::f32,
                         transposed ? dnnl::memory::dims{k_, 1} : dnnl::memory::dims{1, n_}),
-        rank2_(rank2) {}
+        rank2_(rank2) {
+    const auto activation = RowProduct::ActivationOf(post_ops_);
+    if (activation && k_ > 0 && n_ > 0 && RowProduct::IsSmall(k_, n_)) {
+      row_ = std::make_shared<RowProduct>(weights_, transposed, bias_, *activation);
+    }
+  }
 
-  size_t weight_bytes() const override { return packed_.bytes(); }
+  size_t weight_bytes() const override {
+    return packed_.bytes() + (row_ == nullptr ? 0 : row_->bytes());
+  }
 
   absl::StatusOr<std::unique_ptr<Step>> Prepare(PrepareContext& c) const override {
     RETURN_IF_ERROR(CheckFloat(c));
@@ -66,6 +91,10 @@ class DenseKernel final : public Kernel {
       return FillZero(0);
     }
     const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(k_ * n_);
+    if (rows == 1 && row_ != nullptr) {
+      c.SetOutput(0, output);
+      return std::make_unique<RowStep>(row_, flops);
+    }
     const int threads = c.ThreadsFor(flops, 4.0 * static_cast<double>(k_ * n_));
     const ScopedThreads scope(threads);
     const Layout bias = bias_.empty() ? Layout() : PlainLayout(DataType::kFloat, {n_});
@@ -102,6 +131,7 @@ class DenseKernel final : public Kernel {
   const Layout weights_layout_;
   const bool rank2_;
   PackedWeights packed_;
+  std::shared_ptr<const RowProduct> row_;  // null where it cannot be used
 };
 
 // numpy.matmul on operands of any rank.

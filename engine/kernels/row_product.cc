@@ -1,0 +1,221 @@
+#include "engine/kernels/row_product.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "engine/base/check.h"
+#include "engine/kernel.h"
+
+namespace baton::engine {
+namespace {
+
+constexpr int kLanes = 16;
+constexpr int kGroup = 4;   // vectors of columns that are summed at once
+constexpr int kChains = 8;  // sums at once: the next need not wait for the last
+
+// Narrower where the processor has no such registers: the compiler splits it.
+using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
+using Bits = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+
+// What is inlined into a function for an instruction set is compiled for that.
+#define BATON_INLINE [[gnu::always_inline]] inline
+
+BATON_INLINE void Load(const float* from, Vector& to) { std::memcpy(&to, from, sizeof(to)); }
+
+// exp, to about 2 units in the last place, of what is first brought within what a float holds.
+// Coefficients: Cephes' expf.
+BATON_INLINE void Exp(Vector& x) {
+  x = x < -87.3f ? Vector{} - 87.3f : x;
+  x = x > 88.3f ? Vector{} + 88.3f : x;
+  // As many twos as go into e^x: rounded by adding a number so large that its last bit is 1.
+  constexpr float kRound = 12582912.0f;
+  const Vector shifted = x * 1.44269504f + kRound;
+  const Vector twos = shifted - kRound;
+  x = x - twos * 0.693359375f;
+  x = x - twos * -2.12194440e-4f;
+  Vector y = x * 1.9875691500e-4f + 1.3981999507e-3f;
+  y = y * x + 8.3334519073e-3f;
+  y = y * x + 4.1665795894e-2f;
+  y = y * x + 1.6666665459e-1f;
+  y = y * x + 5.0000001201e-1f;
+  y = y * (x * x) + x + 1.0f;
+  Bits power;
+  std::memcpy(&power, &shifted, sizeof(power));
+  constexpr uint32_t kRoundBits = 0x4B400000;
+  power = (power - kRoundBits + 127) << 23;
+  Vector scale;
+  std::memcpy(&scale, &power, sizeof(scale));
+  x = y * scale;
+}
+
+BATON_INLINE void Sigmoid(Vector& x) {
+  x = -x;
+  Exp(x);
+  x = 1.0f / (1.0f + x);
+}
+
+// Coefficients: Cephes' tanhf.
+BATON_INLINE void Tanh(Vector& x) {
+  const Vector square = x * x;
+  Vector near = square * -5.70498872745e-3f + 2.06390887954e-2f;
+  near = near * square - 5.37397155531e-2f;
+  near = near * square + 1.33314422036e-1f;
+  near = near * square - 3.33332819422e-1f;
+  near = near * square * x + x;
+  Vector far = x + x;
+  Exp(far);
+  far = 1.0f - 2.0f / (far + 1.0f);
+  x = square < 0.390625f ? near : far;
+}
+
+BATON_INLINE void Activate(RowProduct::Activation activation, Vector& x) {
+  switch (activation) {
+    case RowProduct::Activation::kNone:
+      return;
+    case RowProduct::Activation::kRelu:
+      x = x < 0.0f ? Vector{} : x;  // NaN stays
+      return;
+    case RowProduct::Activation::kSigmoid:
+      return Sigmoid(x);
+    case RowProduct::Activation::kTanh:
+      return Tanh(x);
+  }
+}
+
+int64_t VectorsOf(int64_t n) { return (n + kLanes - 1) / kLanes; }
+
+}  // namespace
+
+struct RowProduct::Loops {
+  // One group of V vectors of columns, from `w`, which is moved behind it.
+  template <int V>
+  BATON_INLINE static void Group(const RowProduct& p, const float* x, const float*& w, float* y,
+                                 int64_t columns) {
+    constexpr int kUnroll = kChains / V;
+    Vector sums[kUnroll][V] = {};
+    for (int v = 0; v < V; ++v) Load(w + v * kLanes, sums[0][v]);
+    w += V * kLanes;
+    int64_t i = 0;
+    for (; i + kUnroll <= p.k_; i += kUnroll) {
+      for (int u = 0; u < kUnroll; ++u) {
+        for (int v = 0; v < V; ++v) {
+          Vector weights;
+          Load(w + (u * V + v) * kLanes, weights);
+          sums[u][v] = sums[u][v] + x[i + u] * weights;
+        }
+      }
+      w += kUnroll * V * kLanes;
+    }
+    for (; i < p.k_; ++i, w += V * kLanes) {
+      for (int v = 0; v < V; ++v) {
+        Vector weights;
+        Load(w + v * kLanes, weights);
+        sums[0][v] = sums[0][v] + x[i] * weights;
+      }
+    }
+    for (int v = 0; v < V; ++v) {
+      Vector sum = sums[0][v];
+      for (int u = 1; u < kUnroll; ++u) sum = sum + sums[u][v];
+      Activate(p.activation_, sum);
+      const int64_t wanted = std::min<int64_t>(columns - v * kLanes, kLanes);
+      std::memcpy(y + v * kLanes, &sum, static_cast<size_t>(wanted) * sizeof(float));
+    }
+  }
+
+  BATON_INLINE static void All(const RowProduct& p, const float* x, float* y) {
+    const float* w = p.packed_.get();
+    for (int64_t left = p.n_; left > 0; left -= kGroup * kLanes, y += kGroup * kLanes) {
+      switch (std::min<int64_t>(VectorsOf(left), kGroup)) {
+        case 1:
+          Group<1>(p, x, w, y, left);
+          break;
+        case 2:
+          Group<2>(p, x, w, y, left);
+          break;
+        case 3:
+          Group<3>(p, x, w, y, left);
+          break;
+        default:
+          Group<4>(p, x, w, y, left);
+      }
+    }
+  }
+
+  static void Plain(const RowProduct& p, const float* x, float* y) { All(p, x, y); }
+#if defined(__x86_64__)
+  [[gnu::target("avx2,fma")]] static void Avx2(const RowProduct& p, const float* x, float* y) {
+    All(p, x, y);
+  }
+  [[gnu::target("avx512f")]] static void Avx512(const RowProduct& p, const float* x, float* y) {
+    All(p, x, y);
+  }
+#endif
+
+  static auto For(Isa isa) {
+#if defined(__x86_64__)
+    if (isa == Isa::kAvx512) return &Avx512;
+    if (isa == Isa::kAvx2) return &Avx2;
+#endif
+    BATON_CHECK(isa == Isa::kPlain);
+    return &Plain;
+  }
+};
+
+RowProduct::Isa RowProduct::BestIsa() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) return Isa::kAvx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::kAvx2;
+#endif
+  return Isa::kPlain;
+}
+
+std::optional<RowProduct::Activation> RowProduct::ActivationOf(absl::Span<const PostOp> post_ops) {
+  if (post_ops.empty()) return Activation::kNone;
+  if (post_ops.size() > 1 || post_ops[0].kind != PostOp::Kind::kActivation) return std::nullopt;
+  const std::string& op = post_ops[0].op;
+  if (op == "Relu") return Activation::kRelu;
+  if (op == "Sigmoid") return Activation::kSigmoid;
+  if (op == "Tanh") return Activation::kTanh;
+  return std::nullopt;
+}
+
+RowProduct::RowProduct(const Tensor& weights, bool transposed, const Tensor& bias,
+                       Activation activation, Isa isa)
+    : k_(weights.shape()[transposed ? 1 : 0]),
+      n_(weights.shape()[transposed ? 0 : 1]),
+      activation_(activation),
+      isa_(isa),
+      run_(Loops::For(isa)),
+      values_(static_cast<size_t>(VectorsOf(n_) * kLanes * (k_ + 1))),
+      packed_(std::static_pointer_cast<float>(AllocateAligned(values_ * sizeof(float)))) {
+  const float* from = weights.values<float>().data();
+  const int64_t row = transposed ? 1 : n_, column = transposed ? k_ : 1;
+  float* to = packed_.get();
+  for (int64_t first = 0; first < n_; first += kGroup * kLanes) {
+    const int64_t width = std::min<int64_t>(VectorsOf(n_ - first), kGroup) * kLanes;
+    for (int64_t i = -1; i < k_; ++i) {  // -1: the biases
+      for (int64_t j = first; j < first + width; ++j) {
+        if (j >= n_ || (i < 0 && bias.empty())) {
+          *to++ = 0;
+        } else {
+          *to++ = i < 0 ? bias.values<float>()[static_cast<size_t>(j)] : from[i * row + j * column];
+        }
+      }
+    }
+  }
+}
+
+const char* RowProduct::implementation() const {
+  switch (isa_) {
+    case Isa::kAvx512:
+      return "baton:row_avx512";
+    case Isa::kAvx2:
+      return "baton:row_avx2";
+    case Isa::kPlain:
+      break;
+  }
+  return "baton:row";
+}
+
+}  // namespace baton::engine

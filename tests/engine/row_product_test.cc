@@ -1,0 +1,129 @@
+#include "engine/kernels/row_product.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "tests/support/nets.h"
+
+namespace baton::engine {
+namespace {
+
+using ::baton::testing::RandomTensor;
+using Activation = RowProduct::Activation;
+using Isa = RowProduct::Isa;
+
+std::vector<Isa> IsasHere() {
+  std::vector<Isa> isas;
+  for (const Isa isa : {Isa::kPlain, Isa::kAvx2, Isa::kAvx512}) {
+    if (isa <= RowProduct::BestIsa()) isas.push_back(isa);
+  }
+  return isas;
+}
+
+double Expected(Activation activation, double sum) {
+  switch (activation) {
+    case Activation::kNone:
+      return sum;
+    case Activation::kRelu:
+      return std::max(sum, 0.0);
+    case Activation::kSigmoid:
+      return 1 / (1 + std::exp(-sum));
+    case Activation::kTanh:
+      return std::tanh(sum);
+  }
+  return 0;
+}
+
+std::vector<float> OutputOf(const RowProduct& product, const std::vector<float>& x, size_t n) {
+  std::vector<float> y(n + 1, -77);
+  product.Run(x.data(), y.data());
+  EXPECT_EQ(y.back(), -77) << "wrote behind the end";
+  y.pop_back();
+  return y;
+}
+
+TEST(RowProduct, MultipliesMatricesOfAnySize) {
+  for (const Isa isa : IsasHere()) {
+    for (const int64_t n : {1, 10, 16, 17, 48, 63, 64, 65, 130, 200}) {
+      for (const int64_t k : {1, 2, 7, 8, 9, 64, 785}) {
+        for (const bool transposed : {false, true}) {
+          const Shape shape = transposed ? Shape{n, k} : Shape{k, n};
+          const Tensor weights = RandomTensor(shape, -1, 1, 1);
+          const Tensor bias = n % 2 == 0 ? Tensor() : RandomTensor({n}, -1, 1, 2);
+          const Tensor input = RandomTensor({k}, -1, 1, 3);
+          const auto w = weights.values<float>();
+          const auto x = input.values<float>();
+          const RowProduct product(weights, transposed, bias, Activation::kNone, isa);
+          const std::vector<float> y =
+              OutputOf(product, {x.begin(), x.end()}, static_cast<size_t>(n));
+          for (int64_t j = 0; j < n; ++j) {
+            double sum = bias.empty() ? 0 : bias.values<float>()[j];
+            for (int64_t i = 0; i < k; ++i) sum += x[i] * w[transposed ? j * k + i : i * n + j];
+            ASSERT_NEAR(y[j], sum, 1e-4) << product.implementation() << " k " << k << " n " << n;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(RowProduct, ActivationsAreExactToAFewUnitsInTheLastPlace) {
+  std::vector<float> points;
+  for (float x = -90; x <= 90; x += 0.0625f) points.push_back(x);
+  for (const float x : {1e-6f, 1e-4f, 0.01f, 0.3f, 0.6f, 0.62f, 0.63f, 0.7f}) {
+    points.insert(points.end(), {x, -x});
+  }
+  const auto n = static_cast<int64_t>(points.size());
+  const Tensor weights = Tensor::From<float>({1, n}, absl::Span<const float>(points));
+  for (const Isa isa : IsasHere()) {
+    for (const Activation activation :
+         {Activation::kRelu, Activation::kSigmoid, Activation::kTanh}) {
+      const RowProduct product(weights, false, Tensor(), activation, isa);
+      const std::vector<float> y = OutputOf(product, {1}, points.size());
+      for (size_t i = 0; i < points.size(); ++i) {
+        const double expected = Expected(activation, points[i]);
+        ASSERT_NEAR(y[i], expected, std::abs(expected) * 1e-6 + 1e-37)
+            << product.implementation() << " activation " << static_cast<int>(activation) << " of "
+            << points[i];
+      }
+    }
+  }
+}
+
+TEST(RowProduct, NanAndInfinityArePassedOn) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  const Tensor weights = Tensor::From<float>({1, 3}, {kNan, kInfinity, -kInfinity});
+  for (const Isa isa : IsasHere()) {
+    const auto run = [&](Activation activation) {
+      return OutputOf(RowProduct(weights, false, Tensor(), activation, isa), {1}, 3);
+    };
+    for (const Activation activation :
+         {Activation::kNone, Activation::kRelu, Activation::kSigmoid, Activation::kTanh}) {
+      EXPECT_TRUE(std::isnan(run(activation)[0])) << static_cast<int>(activation);
+    }
+    EXPECT_EQ(run(Activation::kRelu)[1], kInfinity);
+    EXPECT_EQ(run(Activation::kRelu)[2], 0);
+    EXPECT_EQ(run(Activation::kSigmoid)[1], 1);
+    EXPECT_NEAR(run(Activation::kSigmoid)[2], 0, 1e-37);
+    EXPECT_EQ(run(Activation::kTanh)[1], 1);
+    EXPECT_EQ(run(Activation::kTanh)[2], -1);
+  }
+}
+
+TEST(RowProduct, KnowsWhatItCanDoAfterTheProduct) {
+  const PostOp relu{PostOp::Kind::kActivation, "Relu"};
+  const PostOp add{PostOp::Kind::kAddInput, "", 0, 0, 2};
+  const PostOp elu{PostOp::Kind::kActivation, "Elu", 1};
+  EXPECT_EQ(RowProduct::ActivationOf({}), Activation::kNone);
+  EXPECT_EQ(RowProduct::ActivationOf({relu}), Activation::kRelu);
+  EXPECT_EQ(RowProduct::ActivationOf({elu}), std::nullopt);
+  EXPECT_EQ(RowProduct::ActivationOf({add}), std::nullopt);
+  EXPECT_EQ(RowProduct::ActivationOf({add, relu}), std::nullopt);
+}
+
+}  // namespace
+}  // namespace baton::engine
