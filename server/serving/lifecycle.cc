@@ -158,8 +158,9 @@ void Lifecycle::ApplyModel(const repository::ModelScan& scan) {
       continue;
     }
     const bool may_fit_now = version.lacked_memory && !version.failure_stands;
+    const bool same_config = version.failed_config == model.config.identity;
     version.failure_stands =
-        !repository::WorthRetry(on_disk->second, version.failed) && !may_fit_now;
+        !repository::WorthRetry(on_disk->second, version.failed) && same_config && !may_fit_now;
     ++it;
   }
   registry_.SetAbsent(name, model.Untaken());
@@ -242,7 +243,7 @@ bool Lifecycle::Load(const std::string& name, Model& model, int64_t number, bool
       version.refused = origin;
     } else {
       registry_.SetState(name, number, VersionState::kVerifying);
-      Fail(name, version, number, room, "memory", {scan.fingerprint, ""});
+      Fail(name, version, number, room, "memory", {scan.fingerprint, ""}, origin.config);
       version.lacked_memory = true;
     }
     return true;
@@ -353,7 +354,8 @@ void Lifecycle::FinishLoad(LoadJob& job) {
       version.refused = job.origin;
       metrics_.RecordLoadFailure(name, job.result.reason);
     } else {
-      Fail(name, version, number, job.result.error, job.result.reason, std::move(job.failed));
+      Fail(name, version, number, job.result.error, job.result.reason, std::move(job.failed),
+           std::move(job.origin.config));
     }
   }
   job.result.servable.reset();
@@ -363,10 +365,11 @@ void Lifecycle::FinishLoad(LoadJob& job) {
 
 void Lifecycle::Fail(const std::string& name, Version& version, int64_t number,
                      const absl::Status& error, const std::string& reason,
-                     repository::ContentIdentity identity) {
+                     repository::ContentIdentity identity, std::string config) {
   BATON_LOG(Error) << Label(name, number) << ": failed: " << error.message();
   version.phase = Phase::kFailed;
   version.failed = std::move(identity);
+  version.failed_config = std::move(config);
   version.failure_stands = true;
   version.lacked_memory = false;
   metrics_.RecordLoadFailure(name, reason);
@@ -482,6 +485,7 @@ void Lifecycle::Free(ModelServable* servable) {
       registry_.SetState(name, number, VersionState::kFailed, failed.reverted);
       failed.phase = Phase::kFailed;
       failed.failed = {failed.origin.files, ""};
+      failed.failed_config = failed.origin.config;
       failed.failure_stands = true;
       failed.reverted = absl::OkStatus();
       failed.current = nullptr;

@@ -98,7 +98,7 @@ class Lifecycle {
   bool WaitForRetry() ABSL_LOCKS_EXCLUDED(mu_);
   void FinishLoad(LoadJob& job);
   void Fail(const std::string& name, Version& version, int64_t number, const absl::Status& error,
-            const std::string& reason, repository::ContentIdentity identity);
+            const std::string& reason, repository::ContentIdentity identity, std::string config);
   void Publish(LoadJob& job, Model& model, Version& version);
   // The rollout that `job` is to begin with, or null if its version takes over at once.
   std::shared_ptr<Rollout> MakeRollout(const LoadJob& job, Model& model,

@@ -32,7 +32,8 @@ struct ModelState {
     std::optional<Origin> refused;           // while ready: one that could not take its place
     absl::Status reverted;               // while unloading: why, if that is the end of its rollout
     repository::ContentIdentity failed;  // while failed
-    bool failure_stands = true;          // while failed: its content is the same
+    std::string failed_config;           // while failed: ModelConfig::identity it failed with
+    bool failure_stands = true;          // while failed: its content and config are the same
     bool lacked_memory = false;          // while failed
   };
 

@@ -150,6 +150,16 @@ TEST_F(ModelServerTest, ABrokenConfigIsTheModelsErrorAndItIsReadAgain) {
   EXPECT_TRUE(server_->registry().Status("m")->error.ok());
 }
 
+TEST_F(ModelServerTest, AVersionThatFailedIsTriedAgainWithAnotherConfig) {
+  Publish("m", 1, "1 1");
+  std::ofstream(dir_ / "m/config.pbtxt") << "input { name: \"w\" data_type: TYPE_FP32 dims: 4 }\n";
+  Start();
+  AwaitState("m", 1, VersionState::kFailed);
+  EXPECT_THAT(std::string(StatusOf("m", 1).error.message()), HasSubstr("\"w\""));
+  std::ofstream(dir_ / "m/config.pbtxt") << "max_batch_size: 4\n";
+  AwaitState("m", 1, VersionState::kReady);
+}
+
 TEST_F(ModelServerTest, ServesModelsGivenByName) {
   Publish("elsewhere", 3, "1 3");
   options_.repository.clear();
