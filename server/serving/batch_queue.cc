@@ -16,6 +16,8 @@ namespace {
 constexpr double kWorthSharing = 0.75;
 // Estimates are averages: only a task that has less than this part of one left is hopeless.
 constexpr double kHopeless = 0.5;
+// Of the time that a deadline leaves, so much may pass in the queue.
+constexpr double kMostWaiting = 0.5;
 
 bool MoreUrgent(const PendingTask& a, const PendingTask& b) {
   if (a.task.priority != b.task.priority) return a.task.priority < b.task.priority;
@@ -38,7 +40,7 @@ BatchQueue::BatchQueue(std::string name, const QueueLimits& limits, const Clock&
       costs_(costs),
       joins_(padding != nullptr && padding->joins_lengths() ? padding : nullptr),
       levels_(ByPriority(limits)),
-      level_tasks_(levels_.size()) {}
+      waiting_(levels_.size()) {}
 
 SteadyTime BatchQueue::StartTimeout(Task& task, const LevelLimits& level, SteadyTime now) {
   Duration timeout = level.default_timeout;
@@ -75,26 +77,46 @@ double BatchQueue::QueueSeconds(int64_t rows) const {
          static_cast<double>(limits_.best_rows);
 }
 
-absl::Status BatchQueue::Full(const std::string& why) const {
+double BatchQueue::SharedSecondsPerRow() const {
+  const int at_once =
+      limits_.max_running > 0 ? std::min(limits_.max_running, limits_.workers) : limits_.workers;
+  return QueueSeconds(1) / std::max(at_once, 1);
+}
+
+absl::Status BatchQueue::Full(const std::string& why, SteadyTime now) const {
   // By then half of what waits is done: room for all who were refused meanwhile, not for one.
   return WithRetryAfter(
       absl::ResourceExhaustedError(absl::StrCat(name_, ": the queue is full: ", why)),
-      QueueSeconds(rows_) / 2);
+      drain_.SecondsPerRow(SharedSecondsPerRow(), now) * static_cast<double>(rows_) / 2);
 }
 
-absl::Status BatchQueue::Admit(const Task& task, size_t priority, SteadyTime now) const {
+absl::Status BatchQueue::Admit(const Task& task, size_t priority, SteadyTime deadline,
+                               SteadyTime now) const {
   if (closed_) return absl::UnavailableError(absl::StrCat(name_, " is closed"));
   if (absl::Status obsolete = Obsolete(task, now, tasks_ > 0); !obsolete.ok()) return obsolete;
   if (tasks_ >= limits_.max_tasks) {
-    return Full(absl::StrCat(tasks_, " requests wait (max_queue_size)"));
+    return Full(absl::StrCat(tasks_, " requests wait (max_queue_size)"), now);
   }
-  if (const int most = levels_[priority].max_tasks; most > 0 && level_tasks_[priority] >= most) {
-    return Full(absl::StrCat(most, " requests of priority ", priority, " wait (max_queue_size)"));
+  if (const int most = levels_[priority].max_tasks; most > 0 && waiting_[priority].tasks >= most) {
+    return Full(absl::StrCat(most, " requests of priority ", priority, " wait (max_queue_size)"),
+                now);
   }
   if (const double work = QueueSeconds(rows_ + task.rows);
       tasks_ > 0 && work > limits_.max_seconds) {
     return Full(absl::StrCat("about ", work, " s of work wait, at most ", limits_.max_seconds,
-                             " s are allowed"));
+                             " s are allowed"),
+                now);
+  }
+  if (deadline == kNoDeadline) return absl::OkStatus();
+  int64_t ahead = 0;
+  for (size_t level = 0; level <= priority; ++level) ahead += waiting_[level].rows;
+  const double modelled = limits_.refuse_hopeless ? SharedSecondsPerRow() : 0;
+  const double wait = drain_.SecondsPerRow(modelled, now) * static_cast<double>(ahead);
+  const double left = Seconds(deadline - now);
+  if (wait > kMostWaiting * left) {
+    return Full(absl::StrCat("what waits takes about ", wait * 1e3, " ms, and the deadline is in ",
+                             left * 1e3, " ms"),
+                now);
   }
   return absl::OkStatus();
 }
@@ -105,10 +127,11 @@ absl::StatusOr<bool> BatchQueue::Submit(Task& task, const ShapeKey& key, bool ag
                        : task.priority <= 0         ? limits_.default_priority
                                             : std::min(task.priority, limits_.priority_levels);
   const auto level = static_cast<size_t>(priority);
+  const SteadyTime deadline = task.deadline;
   const SteadyTime delay_at = StartTimeout(task, levels_[level], now);
   MutexLock lock(mu_);
   if (!again || aborted_) {
-    if (absl::Status admitted = Admit(task, level, now); !admitted.ok()) return admitted;
+    if (absl::Status admitted = Admit(task, level, deadline, now); !admitted.ok()) return admitted;
   }
   const bool known = groups_.contains(key);
   Group& group = FindOrAdd(key);
@@ -122,7 +145,9 @@ absl::StatusOr<bool> BatchQueue::Submit(Task& task, const ShapeKey& key, bool ag
 
 void BatchQueue::Insert(Group& group, PendingTask pending) {
   ++tasks_;
-  ++level_tasks_[static_cast<size_t>(pending.task.priority)];
+  Level& level = waiting_[static_cast<size_t>(pending.task.priority)];
+  ++level.tasks;
+  level.rows += pending.task.rows;
   rows_ += pending.task.rows;
   group.rows += pending.task.rows;
   auto at = group.tasks.end();
@@ -157,7 +182,9 @@ PendingTask BatchQueue::PopFront(Group& group) {
   group.rows -= front.task.rows;
   rows_ -= front.task.rows;
   --tasks_;
-  --level_tasks_[static_cast<size_t>(front.task.priority)];
+  Level& level = waiting_[static_cast<size_t>(front.task.priority)];
+  --level.tasks;
+  level.rows -= front.task.rows;
   return front;
 }
 
@@ -236,6 +263,7 @@ Batch BatchQueue::Take(int idle_workers) {
   for (const auto& [key, group] : groups_) {
     batch.ready_at = std::min(batch.ready_at, ReadyAt(group));
   }
+  if (batch.rows > 0) drain_.NoteTaken(batch.rows, batch.ready_at <= batch.taken, batch.taken);
   return batch;
 }
 

@@ -18,6 +18,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/mutex.h"
 #include "server/serving/cost_curve.h"
+#include "server/serving/drain_rate.h"
 #include "server/serving/padding.h"
 #include "server/serving/plan_set.h"
 #include "server/serving/task.h"
@@ -38,12 +39,13 @@ struct QueueLimits {
   int64_t max_batch_rows = 1;   // of one batch from several tasks; a larger task goes alone
   int max_tasks = 4096;         // waiting
   double max_seconds = 10;      // of estimated work waiting
+  int workers = 1;              // that take batches
   Duration max_delay{0};        // how long a task may wait for company though a worker is idle
   Duration latency_target{0};   // what batches are kept small for; 0: they are as large as pays
   int max_running = 0;          // batches taken and not yet done; 0: no limit
   int priority_levels = 0;      // 0: the priorities of tasks are ignored
   int default_priority = 1;     // of tasks that name none, 1 … priority_levels
-  bool refuse_hopeless = true;  // tasks that cannot be done before their deadline, as estimated
+  bool refuse_hopeless = true;  // tasks that cost more than their deadline leaves, as estimated
   int64_t best_rows = 1;        // a batch of more brings nothing; at most max_batch_rows
   std::vector<int64_t> preferred_rows = {};  // with max_delay: sizes that need not wait; ascending
   LevelLimits level = {};                    // of every priority
@@ -84,10 +86,11 @@ class BatchQueue {
 
   // Queues `task` without blocking; it is moved from only if the result is OK. True: nobody has
   // asked for this shape before, the caller sees to it that SetPlans or Reject is called.
-  // kResourceExhausted if full (with RetryAfter), kUnavailable after Close, kDeadlineExceeded if
-  // its deadline cannot be met, the error of Reject for a shape that was rejected. `again`: a task
-  // that Reject has given back; it is taken even if the queue is full or closed, but not after
-  // Abort.
+  // kResourceExhausted (with RetryAfter) if full, or if as much waits that half of what the
+  // deadline leaves is expected to pass before the task is taken: the other half is for errors of
+  // that estimate and for the reply. kUnavailable after Close, kDeadlineExceeded if its deadline
+  // cannot be met, the error of Reject for a shape that was rejected. `again`: a task that Reject
+  // has given back; it is taken even if the queue is full or closed, but not after Abort.
   absl::StatusOr<bool> Submit(Task& task, const ShapeKey& key, bool again = false)
       ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -138,12 +141,17 @@ class BatchQueue {
   // Why `task` need not run any more; OK if it should. `others_wait`: only then a task is refused
   // on an estimate, so that an estimate that is wrong gets corrected by running.
   absl::Status Obsolete(const Task& task, SteadyTime now, bool others_wait) const;
-  // Whether `task`, of this priority, may wait: closed, obsolete, or full.
-  absl::Status Admit(const Task& task, size_t priority, SteadyTime now) const
+  // Whether `task`, of this priority, may wait: closed, obsolete, or full. `deadline`: its own,
+  // whatever timeout the queue has added.
+  absl::Status Admit(const Task& task, size_t priority, SteadyTime deadline, SteadyTime now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // One worker's time for `rows`.
   double QueueSeconds(int64_t rows) const;
+  // The time for a row, with all workers at it.
+  double SharedSecondsPerRow() const;
   // The status for a queue that is full.
-  absl::Status Full(const std::string& why) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Full(const std::string& why, SteadyTime now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Insert(Group& group, PendingTask pending) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   PendingTask PopFront(Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Drops and delays until the first task of the group is one to run.
@@ -175,8 +183,13 @@ class BatchQueue {
   Groups groups_ ABSL_GUARDED_BY(mu_);
   std::vector<std::shared_ptr<const PlanSet>> forgotten_ ABSL_GUARDED_BY(mu_);
   int tasks_ ABSL_GUARDED_BY(mu_) = 0;
-  std::vector<int> level_tasks_ ABSL_GUARDED_BY(mu_);
   int64_t rows_ ABSL_GUARDED_BY(mu_) = 0;
+  struct Level {
+    int tasks = 0;
+    int64_t rows = 0;
+  };
+  std::vector<Level> waiting_ ABSL_GUARDED_BY(mu_);  // by priority
+  DrainRate drain_ ABSL_GUARDED_BY(mu_);
   uint64_t next_number_ ABSL_GUARDED_BY(mu_) = 1;
   int running_ ABSL_GUARDED_BY(mu_) = 0;       // counted with max_running
   bool closed_ ABSL_GUARDED_BY(mu_) = false;   // goes true once, never back

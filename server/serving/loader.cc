@@ -83,6 +83,7 @@ QueueLimits Loader::Limits(const repository::ModelConfig& config,
         std::min(*parameters.max_waiting_batches * loaded.max_batch_rows, kMaxQueueSize));
   }
   limits.max_seconds = options_.max_queue_seconds;
+  limits.workers = options_.workers;
   limits.max_delay = std::chrono::microseconds(MaxDelayUs(config, loaded));
   limits.latency_target = std::chrono::microseconds(LatencyTargetUs(config));
   limits.preferred_rows = batching.preferred_batch_sizes.empty() ? parameters.preferred_rows

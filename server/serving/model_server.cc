@@ -52,6 +52,7 @@ LoaderOptions ForLoader(const ModelServerOptions& options) {
   loader.max_queue_size = options.max_queue_size;
   loader.max_queue_seconds = options.max_queue_seconds;
   loader.max_inline_seconds = options.max_inline_seconds;
+  loader.workers = Workers(options);
   loader.parallel_threads = ParallelThreads(options);
   loader.model_warmup = options.model_warmup;
   loader.warm_up_requests = options.warm_up_requests;

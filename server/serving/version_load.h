@@ -40,6 +40,7 @@ struct LoaderOptions {
   int max_queue_size = 4096;                              // where the model's config sets none
   double max_queue_seconds = 10;
   double max_inline_seconds = 20e-6;
+  int workers = 1;                                          // that run batches
   int parallel_threads = 1;                                 // for a request that is alone
   repository::BatchingParameters batching_parameters = {};  // where the model's config says nothing
   bool per_model_batching = false;       // a version's kBatchingFile counts more than these
