@@ -1,11 +1,15 @@
 #include "server/serving/cost_curve.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace baton::serving {
 namespace {
 
 constexpr double kNewWeight = 0.1;  // of an observation, against what was known
+// An observation counts as at most so many times what was known: time during which another process
+// had the core is no cost of the model.
+constexpr double kMostAtOnce = 2;
 
 }  // namespace
 
@@ -23,7 +27,8 @@ void CostCurve::Observe(int64_t rows, double seconds) {
   if (i >= kPoints) return;
   // Two workers may overwrite each other's observation; one lost observation does no harm.
   const double known = seconds_[i].load(std::memory_order_relaxed);
-  const double next = known > 0 ? known + kNewWeight * (seconds - known) : seconds;
+  const double counted = std::min(seconds, kMostAtOnce * known);
+  const double next = known > 0 ? known + kNewWeight * (counted - known) : seconds;
   seconds_[i].store(next, std::memory_order_relaxed);
 }
 

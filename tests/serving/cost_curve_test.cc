@@ -25,6 +25,13 @@ TEST(CostCurve, IgnoresSizesThatAreNoPowerOfTwo) {
   EXPECT_EQ(curve.Estimate(3), 0);
 }
 
+TEST(CostCurve, TimeThatAnotherProcessHadIsNoCostOfTheModel) {
+  CostCurve curve;
+  curve.Set(1, 1);
+  curve.Observe(1, 1000);
+  EXPECT_NEAR(curve.Estimate(1), 1.1, 1e-9);
+}
+
 TEST(CostCurve, FollowsWhatItObserves) {
   CostCurve curve;
   curve.Observe(4, 1);
