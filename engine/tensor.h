@@ -117,6 +117,9 @@ struct TensorView {
   }
 };
 
+// The inputs or outputs of a run; most have one or two.
+using TensorViews = absl::InlinedVector<TensorView, 2>;
+
 // A tensor that holds its buffer. Copies share the buffer: write only to a tensor that was not
 // shared yet. The buffer is aligned to 64 bytes where Tensor allocated it.
 class Tensor {

@@ -74,14 +74,10 @@ void CallLoop::Stop() {
   }
 }
 
-void CallLoop::CallPosted() {
-  MutexLock lock(mu_);
-  ++alive_;
-}
-
 void CallLoop::CallGone() {
+  if (alive_.fetch_sub(1) > 1) return;
   MutexLock lock(mu_);
-  if (--alive_ == 0) none_alive_.SignalAll();
+  none_alive_.SignalAll();
 }
 
 }  // namespace baton::api

@@ -9,6 +9,8 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -65,7 +67,7 @@ class CallLoop {
   // As Gate::Check, for the caller of `context`.
   absl::Status CheckCaller(Access access, const grpc::ServerContext& context) const;
 
-  void CallPosted() ABSL_LOCKS_EXCLUDED(mu_);
+  void CallPosted() { alive_.fetch_add(1, std::memory_order_relaxed); }
   void CallGone() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
@@ -78,10 +80,10 @@ class CallLoop {
   const Duration spin_;
   std::unique_ptr<serving::Executor> executor_;  // the loop's thread only
   std::thread thread_;
-  bool closed_ = false;  // the owner's thread only
-  Mutex mu_;
+  bool closed_ = false;            // the owner's thread only
+  std::atomic<int64_t> alive_{0};  // calls
+  Mutex mu_;                       // held to signal, so that no waiter misses it
   CondVar none_alive_;
-  int64_t alive_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace baton::api

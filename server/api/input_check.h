@@ -18,9 +18,9 @@ namespace baton::api {
 
 // A request's inputs, ready for a serving::Task.
 struct DecodedInputs {
-  std::vector<TensorView> views;  // in signature order; on the request's bytes, or on `copies`
-  std::vector<Tensor> copies;     // where the request's own bytes could not be used
-  int64_t rows = 1;               // as serving::Task::rows
+  TensorViews views;           // in signature order; on the request's bytes, or on `copies`
+  std::vector<Tensor> copies;  // where the request's own bytes could not be used
+  int64_t rows = 1;            // as serving::Task::rows
 };
 
 // How a protocol spells a data type in its messages ("DT_FLOAT", "FP32").

@@ -4,7 +4,6 @@
 #include <limits>
 #include <utility>
 
-#include "absl/container/inlined_vector.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
@@ -214,10 +213,10 @@ absl::StatusOr<DecodedInputs> DecodeInferInputs(const inference::ModelInferReque
   return out;
 }
 
-absl::StatusOr<std::vector<WantedOutput>> InferOutputs(const inference::ModelInferRequest& request,
-                                                       const serving::Servable& servable) {
+absl::StatusOr<WantedOutputs> InferOutputs(const inference::ModelInferRequest& request,
+                                           const serving::Servable& servable) {
   const std::vector<engine::ValueInfo>& infos = servable.signature().outputs;
-  std::vector<WantedOutput> wanted;
+  WantedOutputs wanted;
   if (request.outputs().empty()) {
     for (size_t i = 0; i < infos.size(); ++i) wanted.push_back({i});
     return wanted;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "engine/tensor.h"
@@ -35,12 +36,13 @@ struct WantedOutput {
   int64_t classes = 0;  // as that many of its highest-valued classes; 0: as the tensor it is
   friend bool operator==(const WantedOutput&, const WantedOutput&) = default;
 };
+using WantedOutputs = absl::InlinedVector<WantedOutput, 4>;
 
 // Which outputs `request` wants: all, or those it names, in its order. kInvalidArgument for a name
 // that is unknown or given twice, or a wrong parameter "classification"; kUnimplemented for outputs
 // in shared memory.
-absl::StatusOr<std::vector<WantedOutput>> InferOutputs(const inference::ModelInferRequest& request,
-                                                       const serving::Servable& servable);
+absl::StatusOr<WantedOutputs> InferOutputs(const inference::ModelInferRequest& request,
+                                           const serving::Servable& servable);
 
 // Appends one BYTES element, its length and itself, to an output's raw contents.
 void AppendBytesElement(absl::string_view element, std::string& raw);

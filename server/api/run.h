@@ -50,9 +50,9 @@ absl::StatusOr<std::shared_ptr<serving::Servable>> AcquireCounted(
 // Counts a request that `servable` has answered with `status`.
 void RecordAnswer(serving::Servable& servable, const CallTerms& terms, const absl::Status& status);
 
-// Submits `inputs`. If they were queued, calls `finish(status, outputs)` once they have run, as
-// serving::Task::done; else returns why not, and `finish` is not called. What `inputs` borrows from
-// outlives that.
+// Submits `inputs`. If they were queued, calls `finish(status, outputs, times)` once they have run,
+// as serving::Task::done; else returns why not, and `finish` is not called. What `inputs` borrows
+// from outlives that.
 template <typename Finish>
 absl::Status Submit(const std::shared_ptr<serving::Servable>& servable, const CallTerms& terms,
                     DecodedInputs inputs, Finish finish) {
@@ -72,9 +72,9 @@ absl::Status Submit(const std::shared_ptr<serving::Servable>& servable, const Ca
   task.executor = terms.executor;
   // A pointer alone, so that the function needs no memory of its own.
   task.done = [state](const absl::Status& status, absl::Span<const TensorView> outputs,
-                      const serving::PhaseTimes&) {
+                      const serving::PhaseTimes& times) {
     const std::unique_ptr<State> owned(state);
-    owned->finish(status, outputs);
+    owned->finish(status, outputs, times);
   };
   absl::Status queued = servable->Submit(std::move(task));
   if (!queued.ok()) delete state;
@@ -88,13 +88,14 @@ void Run(const std::shared_ptr<serving::Servable>& servable, const CallTerms& te
          DecodedInputs inputs, Encode encode, const Done& done) {
   auto finish = [&by = *servable, method = terms.method, arrived = terms.arrived,
                  encode = std::move(encode),
-                 done](const absl::Status& status, absl::Span<const TensorView> outputs) {
-    const SteadyTime computed = std::chrono::steady_clock::now();
+                 done](const absl::Status& status, absl::Span<const TensorView> outputs,
+                       const serving::PhaseTimes& times) {
     const absl::Status outcome = status.ok() ? encode(by, outputs) : status;
     by.metrics().RecordRequest(method, outcome.code(),
                                Seconds(std::chrono::steady_clock::now() - arrived));
     done(outcome);
-    by.metrics().RecordReply(Seconds(std::chrono::steady_clock::now() - computed));
+    if (times.computed == SteadyTime{}) return;
+    by.metrics().RecordReply(Seconds(std::chrono::steady_clock::now() - times.computed));
   };
   const absl::Status queued = Submit(servable, terms, std::move(inputs), std::move(finish));
   if (queued.ok()) return;

@@ -240,10 +240,10 @@ absl::StatusOr<DecodedInputs> DecodePredictInputs(
   return out;
 }
 
-absl::StatusOr<std::vector<ReplyOutput>> PredictOutputs(
-    const tensorflow::serving::PredictRequest& request, const serving::Servable& servable,
-    const repository::Signature* signature) {
-  std::vector<ReplyOutput> known;
+absl::StatusOr<ReplyOutputList> PredictOutputs(const tensorflow::serving::PredictRequest& request,
+                                               const serving::Servable& servable,
+                                               const repository::Signature* signature) {
+  ReplyOutputList known;
   if (signature != nullptr && !signature->outputs.empty()) {
     for (const auto& [tensor, name] : signature->outputs) {
       known.push_back({OutputIndex(servable, tensor), name});
@@ -254,7 +254,7 @@ absl::StatusOr<std::vector<ReplyOutput>> PredictOutputs(
     }
   }
   if (request.output_filter().empty()) return known;
-  std::vector<ReplyOutput> wanted;
+  ReplyOutputList wanted;
   for (const std::string& name : request.output_filter()) {
     const auto has_name = [&](const ReplyOutput& output) { return output.name == name; };
     const auto found = std::find_if(known.begin(), known.end(), has_name);

@@ -3,10 +3,11 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "engine/tensor.h"
 #include "proto/tensorflow/core/framework/tensor.pb.h"
@@ -36,15 +37,16 @@ absl::StatusOr<DecodedInputs> DecodePredictInputs(
 
 // One output of a reply.
 struct ReplyOutput {
-  size_t index = 0;  // in the model's signature
-  std::string name;
+  size_t index = 0;        // in the model's signature
+  absl::string_view name;  // borrowed from the servable
 };
+using ReplyOutputList = absl::InlinedVector<ReplyOutput, 4>;
 
 // Which outputs `request` wants: all of `signature`, or those of output_filter. kInvalidArgument
 // for a name that is unknown or given twice.
-absl::StatusOr<std::vector<ReplyOutput>> PredictOutputs(
-    const tensorflow::serving::PredictRequest& request, const serving::Servable& servable,
-    const repository::Signature* signature = nullptr);
+absl::StatusOr<ReplyOutputList> PredictOutputs(const tensorflow::serving::PredictRequest& request,
+                                               const serving::Servable& servable,
+                                               const repository::Signature* signature = nullptr);
 
 // Sets type, shape and the *_val field of the type, as TensorFlow Serving does by default.
 void EncodeTfTensor(const TensorView& tensor, tensorflow::TensorProto& proto);

@@ -237,17 +237,17 @@ void MultiInferenceOn(const std::shared_ptr<serving::Servable>& servable,
       std::make_shared<MultiRun>(servable, terms, static_cast<int>(groups->size()), done);
   const int64_t examples = CountExamples(request.input());
   for (TaskGroup& group : *groups) {
-    const absl::Status queued =
-        Submit(servable, terms, std::move(group.inputs),
-               [run, tasks, &by = *servable, &response, examples, own = std::move(group.tasks)](
-                   absl::Status status, absl::Span<const TensorView> outputs) {
-                 for (const size_t t : own) {
-                   if (!status.ok()) break;
-                   status = MakeResult((*tasks)[t], by, examples, outputs,
-                                       *response.mutable_results(static_cast<int>(t)));
-                 }
-                 run->Ended(status);
-               });
+    const absl::Status queued = Submit(
+        servable, terms, std::move(group.inputs),
+        [run, tasks, &by = *servable, &response, examples, own = std::move(group.tasks)](
+            absl::Status status, absl::Span<const TensorView> outputs, const serving::PhaseTimes&) {
+          for (const size_t t : own) {
+            if (!status.ok()) break;
+            status = MakeResult((*tasks)[t], by, examples, outputs,
+                                *response.mutable_results(static_cast<int>(t)));
+          }
+          run->Ended(status);
+        });
     if (!queued.ok()) run->Ended(queued);
   }
 }

@@ -1,3 +1,4 @@
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -38,7 +39,7 @@ void PredictOn(const std::shared_ptr<serving::Servable>& servable,
         SetModelSpec(by, SignatureName(request.model_spec()), *response.mutable_model_spec());
         auto& map = *response.mutable_outputs();
         for (const ReplyOutput& output : outputs) {
-          EncodeTfTensor(results[output.index], map[output.name]);
+          EncodeTfTensor(results[output.index], map[std::string(output.name)]);
         }
         return absl::OkStatus();
       },

@@ -6,13 +6,17 @@
 // The handler runs on the loop's thread and answers with Finish, there or later on any thread.
 #pragma once
 
+#include <google/protobuf/arena.h>
+#include <grpc/support/time.h>
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <new>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "engine/base/clock.h"
@@ -25,14 +29,21 @@ namespace baton::api {
 
 // When the client gives up, as steady time.
 inline SteadyTime DeadlineOf(const grpc::ServerContext& context) {
-  const std::chrono::system_clock::time_point deadline = context.deadline();
-  if (deadline == std::chrono::system_clock::time_point::max()) return kNoDeadline;
-  const auto left = deadline - std::chrono::system_clock::now();
-  return std::chrono::steady_clock::now() + std::chrono::duration_cast<Duration>(left);
+  // Of a call that has come gRPC keeps it in its monotonic clock, which is the steady one.
+  const gpr_timespec deadline = gpr_convert_clock_type(context.raw_deadline(), GPR_CLOCK_MONOTONIC);
+  if (deadline.tv_sec >=
+      std::chrono::duration_cast<std::chrono::seconds>(Duration::max()).count()) {
+    return kNoDeadline;
+  }
+  return SteadyTime(std::chrono::seconds(deadline.tv_sec) +
+                    std::chrono::nanoseconds(deadline.tv_nsec));
 }
 
 template <typename RequestT, typename ResponseT>
 class UnaryCall {
+  static constexpr size_t kFirstBlock = 2048;  // of the arena: enough for most calls
+  struct Memory;                               // of one call
+
  public:
   using Request = RequestT;
   using Response = ResponseT;
@@ -44,23 +55,40 @@ class UnaryCall {
     std::function<void(grpc::ServerContext*, Request*, Writer*, void* tag)> post;
     std::function<void(UnaryCall&)> handle;
     Access access;
+    // Memory of calls that have ended, for the next: the allocator has no quick way for blocks of
+    // this size. Used on the loop's thread, or before that starts.
+    std::vector<std::unique_ptr<Memory>> free = {};
   };
 
-  static void Post(std::shared_ptr<const Method> method) {
-    auto* call = new UnaryCall(std::move(method));
+  static void Post(std::shared_ptr<Method> method) {
+    std::unique_ptr<Memory> memory;
+    if (method->free.empty()) {
+      memory = std::make_unique_for_overwrite<Memory>();
+    } else {
+      memory = std::move(method->free.back());
+      method->free.pop_back();
+    }
+    auto* call = new (memory.release()) UnaryCall(std::move(method));
     call->context_.AsyncNotifyWhenDone(&call->done_tag_);
-    call->method_->post(&call->context_, &call->request_, &call->writer_, &call->arrived_tag_);
+    call->method_->post(&call->context_, call->request_, &call->writer_, &call->arrived_tag_);
   }
 
-  const Request& request() const { return request_; }
-  Response& response() { return response_; }
+  const Request& request() const { return *request_; }
+  Response& response() { return *response_; }
   const grpc::ServerContext& context() const { return context_; }
   SteadyTime arrived() const { return arrived_; }
 
   // For a call for compute. REQUIRES: runs on the call's loop.
-  CallTerms Terms(serving::Method method, size_t max_tensor_bytes) const {
-    return {method,         arrived_,   DeadlineOf(context_),
-            /*priority=*/0, cancelled_, method_->loop.executor(), max_tensor_bytes};
+  CallTerms Terms(serving::Method method, size_t max_tensor_bytes) {
+    // Owned by nobody: a flag of its own would be one more allocation for each call.
+    std::shared_ptr<std::atomic<bool>> cancelled(std::shared_ptr<void>(), &cancelled_);
+    return {method,
+            arrived_,
+            DeadlineOf(context_),
+            /*priority=*/0,
+            std::move(cancelled),
+            method_->loop.executor(),
+            max_tensor_bytes};
   }
   // Finish, for those who take a Done.
   Done Finisher() {
@@ -71,8 +99,8 @@ class UnaryCall {
   // this returns.
   void Finish(const absl::Status& status) {
     if (status.ok()) {
-      if (response_.ByteSizeLong() >= kLeastToCompress) ChooseCompression(context_);
-      writer_.Finish(response_, grpc::Status::OK, &finished_tag_);
+      if (response_->ByteSizeLong() >= kLeastToCompress) ChooseCompression(context_);
+      writer_.Finish(*response_, grpc::Status::OK, &finished_tag_);
     } else {
       AddRetryPushback(context_, status);
       writer_.FinishWithError(ToGrpcStatus(status), &finished_tag_);
@@ -80,7 +108,7 @@ class UnaryCall {
   }
 
  private:
-  explicit UnaryCall(std::shared_ptr<const Method> method)
+  explicit UnaryCall(std::shared_ptr<Method> method)
       : method_(std::move(method)),
         writer_(&context_),
         arrived_tag_(*this, &UnaryCall::OnArrived),
@@ -89,10 +117,15 @@ class UnaryCall {
     method_->loop.CallPosted();
   }
   ~UnaryCall() { method_->loop.CallGone(); }
+  void Delete() {
+    const std::shared_ptr<Method> method = method_;
+    this->~UnaryCall();
+    method->free.emplace_back(reinterpret_cast<Memory*>(this));
+  }
 
   void OnArrived(bool ok) {
     if (!ok) {  // the server is shutting down; no other event comes
-      delete this;
+      Delete();
       return;
     }
     Post(method_);
@@ -102,27 +135,36 @@ class UnaryCall {
     method_->handle(*this);
   }
   void OnDone(bool) {
-    if (context_.IsCancelled()) cancelled_->store(true, std::memory_order_relaxed);
+    if (context_.IsCancelled()) cancelled_.store(true, std::memory_order_relaxed);
     OnLastButOne();
   }
   void OnFinished(bool) { OnLastButOne(); }
   // Done and finished come in any order, both on the loop's thread.
   void OnLastButOne() {
-    if (--events_left_ == 0) delete this;
+    if (--events_left_ == 0) Delete();
   }
 
-  const std::shared_ptr<const Method> method_;
+  const std::shared_ptr<Method> method_;
   grpc::ServerContext context_;
-  Request request_;
-  Response response_;
+  // The messages' small parts: without it each would be an allocation. Large tensors are strings,
+  // whose bytes lie elsewhere.
+  alignas(8) char first_block_[kFirstBlock];
+  google::protobuf::Arena arena_{first_block_, sizeof(first_block_)};
+  Request* const request_ = google::protobuf::Arena::CreateMessage<Request>(&arena_);
+  Response* const response_ = google::protobuf::Arena::CreateMessage<Response>(&arena_);
   Writer writer_;
   SteadyTime arrived_;
   // Becomes true if the client hangs up or its deadline passes before the answer.
-  const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
+  std::atomic<bool> cancelled_{false};
   int events_left_ = 2;
   MemberTag<UnaryCall> arrived_tag_;
   MemberTag<UnaryCall> done_tag_;
   MemberTag<UnaryCall> finished_tag_;
+};
+
+template <typename Request, typename Response>
+struct UnaryCall<Request, Response>::Memory {
+  alignas(UnaryCall) char bytes[sizeof(UnaryCall)];
 };
 
 // Posts `posted` calls of `method` on `loop`; each one that arrives posts the next. `access`: what
@@ -134,7 +176,7 @@ void ServeUnary(CallLoop& loop, Service& service,
                                      grpc::CompletionQueue*, grpc::ServerCompletionQueue*, void*),
                 int posted, Handler handler, Access access = Access::kData) {
   using Call = UnaryCall<Request, Response>;
-  auto shared = std::make_shared<const typename Call::Method>(typename Call::Method{
+  auto shared = std::make_shared<typename Call::Method>(typename Call::Method{
       loop,
       [&loop, &service, method](grpc::ServerContext* context, Request* request,
                                 typename Call::Writer* writer, void* tag) {

@@ -39,20 +39,19 @@ class Runner {
 
   BatchRun Run() {
     BatchRun run;
-    absl::StatusOr<std::vector<TensorView>> outputs = RunPieces(run);
+    const absl::StatusOr<absl::Span<const TensorView>> outputs = RunPieces(run);
     run.status = outputs.status();
     if (!run.status.ok() && batch_.tasks.size() > 1) {
       RunAlone();
       return run;
     }
     if (run.status.ok()) recorder_.RecordExecution(batch_.rows, run);
-    const SteadyTime computed = clock_.Now();
     int64_t row = 0;
     for (PendingTask& pending : batch_.tasks) {
       const PhaseTimes times{Seconds(batch_.taken - pending.submitted), run.assemble_seconds,
-                             run.compute_seconds};
+                             run.compute_seconds, computed_};
       absl::Status status = run.status;
-      std::vector<TensorView> own;
+      TensorViews own;
       if (status.ok()) {
         for (const TensorView& output : *outputs) {
           own.push_back(RowsOf(output, row, pending.task.rows, batch_.rows));
@@ -63,7 +62,7 @@ class Runner {
       recorder_.RecordTask(status, times);
       pending.task.done(status, own, times);
     }
-    run.output_seconds = Seconds(clock_.Now() - computed);
+    run.output_seconds = Seconds(clock_.Now() - computed_);
     return run;
   }
 
@@ -80,7 +79,7 @@ class Runner {
   }
 
   // Cuts a task's own outputs back to its own lengths; none are left on error.
-  absl::Status Cut(const Task& task, std::vector<TensorView>& outputs) {
+  absl::Status Cut(const Task& task, TensorViews& outputs) {
     copies_.clear();
     const std::vector<Shape>& shapes = batch_.plans->entries().front().plan->input_shapes();
     absl::Status status;
@@ -92,40 +91,44 @@ class Runner {
   }
 
   // The outputs of all rows. They live until the next run of the executor, or in `assembled_`.
-  absl::StatusOr<std::vector<TensorView>> RunPieces(BatchRun& run) {
-    const PlanSet::Entry* exact = batch_.plans->Find(batch_.rows);
-    std::vector<const PlanSet::Entry*> pieces = exact != nullptr
-                                                    ? std::vector<const PlanSet::Entry*>{exact}
-                                                    : batch_.plans->Split(batch_.rows);
+  absl::StatusOr<absl::Span<const TensorView>> RunPieces(BatchRun& run) {
+    computed_ = clock_.Now();
+    if (const PlanSet::Entry* whole = batch_.plans->Find(batch_.rows)) {
+      ASSIGN_OR_RETURN(const absl::Span<const TensorView> outputs, RunPiece(*whole, 0, run));
+      if (batch_.tasks.size() > 1) RETURN_IF_ERROR(CheckRows(outputs, batch_.rows));
+      return outputs;
+    }
     int64_t begin = 0;
-    for (const PlanSet::Entry* piece : pieces) {
-      const engine::Plan& plan =
-          parallel_ && piece->parallel != nullptr ? *piece->parallel : *piece->plan;
-      const SteadyTime start = clock_.Now();
-      const std::vector<TensorView> inputs = Inputs(plan, begin, piece->rows);
-      const SteadyTime gathered = clock_.Now();
-      const double paused = executor_.paused_seconds();
-      run.assemble_seconds += Seconds(gathered - start);
-      ASSIGN_OR_RETURN(const absl::Span<const TensorView> outputs, executor_.Run(plan, inputs));
-      run.compute_seconds +=
-          Seconds(clock_.Now() - gathered) - (executor_.paused_seconds() - paused);
-      const bool whole = pieces.size() == 1;
-      if (!whole || batch_.tasks.size() > 1) RETURN_IF_ERROR(CheckRows(outputs, piece->rows));
-      if (whole) return std::vector<TensorView>(outputs.begin(), outputs.end());
+    for (const PlanSet::Entry* piece : batch_.plans->Split(batch_.rows)) {
+      ASSIGN_OR_RETURN(const absl::Span<const TensorView> outputs, RunPiece(*piece, begin, run));
+      RETURN_IF_ERROR(CheckRows(outputs, piece->rows));
       RETURN_IF_ERROR(Assemble(outputs, begin, piece->rows));
       begin += piece->rows;
     }
-    std::vector<TensorView> views;
-    for (const Tensor& tensor : assembled_) views.push_back(tensor.view());
-    return views;
+    for (const Tensor& tensor : assembled_) assembled_views_.push_back(tensor.view());
+    return absl::Span<const TensorView>(assembled_views_);
+  }
+
+  // Runs the rows from `begin` on that make up `piece`, from the time that is `computed_` on.
+  absl::StatusOr<absl::Span<const TensorView>> RunPiece(const PlanSet::Entry& piece, int64_t begin,
+                                                        BatchRun& run) {
+    const engine::Plan& plan =
+        parallel_ && piece.parallel != nullptr ? *piece.parallel : *piece.plan;
+    const TensorViews inputs = Inputs(plan, begin, piece.rows);
+    const SteadyTime gathered = clock_.Now();
+    run.assemble_seconds += Seconds(gathered - computed_);
+    const double paused = executor_.paused_seconds();
+    auto outputs = executor_.Run(plan, inputs);
+    computed_ = clock_.Now();
+    run.compute_seconds += Seconds(computed_ - gathered) - (executor_.paused_seconds() - paused);
+    return outputs;
   }
 
   // The plan's inputs for rows [begin, begin+rows) of the batch: where they are, if one task has
   // all of them, else gathered.
-  std::vector<TensorView> Inputs(const engine::Plan& plan, int64_t begin, int64_t rows) {
-    std::vector<TensorView> inputs;
+  TensorViews Inputs(const engine::Plan& plan, int64_t begin, int64_t rows) {
+    TensorViews inputs;
     const Task& first = batch_.tasks.front().task;
-    strings_.resize(first.inputs.size());
     for (size_t i = 0; i < first.inputs.size(); ++i) {
       if (batch_.tasks.size() == 1) {
         const TensorView view = RowsOf(first.inputs[i], begin, rows, batch_.rows);
@@ -143,6 +146,7 @@ class Runner {
     TensorView all = batch_.tasks.front().task.inputs[index];
     if (!plan.input_shapes()[index].empty()) all.shape = plan.input_shapes()[index];
     if (all.type == DataType::kString) {
+      strings_.resize(batch_.tasks.front().task.inputs.size());
       strings_[index].resize(static_cast<size_t>(all.size()));
       all.data = strings_[index].data();
     } else {
@@ -214,6 +218,8 @@ class Runner {
   const Padding* const padding_;  // null: all inputs have the shapes of the plans
   std::vector<std::vector<std::string>> strings_;
   std::vector<Tensor> assembled_;
+  TensorViews assembled_views_;
+  SteadyTime computed_;         // when the last piece had run
   std::vector<Tensor> copies_;  // outputs of the task whose `done` is called
 };
 

@@ -15,9 +15,10 @@ namespace baton::serving {
 
 // Seconds a request spent in each phase, for metrics and statistics.
 struct PhaseTimes {
-  double queue = 0;     // Submit to taken by a worker
-  double assemble = 0;  // gathering rows of the batch
-  double compute = 0;   // the plan
+  double queue = 0;       // Submit to taken by a worker
+  double assemble = 0;    // gathering rows of the batch
+  double compute = 0;     // the plan
+  SteadyTime computed{};  // when that ended; 0 if it did not run
 };
 
 class Executor;
@@ -25,7 +26,7 @@ class Executor;
 struct Task {
   // One view for each input in signature order, checked against the signature. The bytes are
   // borrowed and stay valid until `done` has returned.
-  std::vector<TensorView> inputs;
+  TensorViews inputs;
   int64_t rows = 1;  // size of the batch dimension; 1 where the model has none
   SteadyTime deadline = kNoDeadline;
   Duration timeout{0};  // how long it may wait; what happens then is the queue's; 0: as that says

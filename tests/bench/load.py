@@ -123,9 +123,9 @@ class Echo:
     """echo_server, as a context."""
 
     def __init__(self, values=10):
-        self.process = subprocess.Popen([BIN / "echo_server", "0", str(values)],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-                                        preexec_fn=support.die_with_parent)
+        self.process = subprocess.Popen(
+            [*support.DIE_WITH_PARENT, BIN / "echo_server", "0", str(values)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         assert line.startswith("listening on port "), line
         self.address = "127.0.0.1:" + line.split()[-1]
@@ -142,7 +142,6 @@ class Echo:
 def _first_in_line():
     """An open loop stands for clients on other machines: it does not wait for a core that the
     server uses. Without the right to do that it runs as everything else does."""
-    support.die_with_parent()
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     except PermissionError:
@@ -153,11 +152,11 @@ def start_load(address, model, tensor, *flags, seconds=3.0, warm_up=0.5, protoco
     """Starts `baton bench`; finish_load gives its report."""
     open_loop = any(str(flag).startswith("--rate") for flag in flags)
     return subprocess.Popen(
-        [BIN / "baton", "bench", f"--server={address}", f"--model={model}", f"--input=x={tensor}",
-         f"--duration={seconds}", f"--warm-up={warm_up}", f"--protocol={protocol}", "--quiet",
-         "--json", *map(str, flags)],
+        [*support.DIE_WITH_PARENT, BIN / "baton", "bench", f"--server={address}",
+         f"--model={model}", f"--input=x={tensor}", f"--duration={seconds}",
+         f"--warm-up={warm_up}", f"--protocol={protocol}", "--quiet", "--json", *map(str, flags)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        preexec_fn=_first_in_line if open_loop else support.die_with_parent)
+        preexec_fn=_first_in_line if open_loop else None)
 
 
 def finish_load(load):
