@@ -106,6 +106,11 @@ class LoadGenerator::Worker {
     }
     progress->stats.Merge(interval);
   }
+  // Successes so far that came within the duration.
+  int64_t TimelyReplies() {
+    MutexLock lock(mu_);
+    return timely_replies_;
+  }
   void AddReport(LoadReport* report) {
     MutexLock lock(mu_);
     report->stats.Merge(stats_);
@@ -306,6 +311,7 @@ class LoadGenerator::Worker {
     const double at_s = Seconds(now - run_.measure_from);
     interval_.AddReply(*version, latency, at_s);
     if (slot->measured) stats_.AddReply(*version, latency, at_s);
+    timely_replies_ += now >= run_.measure_from && now < run_.stop_at;
     if (*version != 0 && *version < slot->version_floor) {
       stats_.AddStepBack(slot->version_floor, *version, connection.number);
       interval_.AddStepBack(slot->version_floor, *version, connection.number);
@@ -331,6 +337,7 @@ class LoadGenerator::Worker {
   LoadStats stats_ ABSL_GUARDED_BY(mu_);
   LoadStats interval_ ABSL_GUARDED_BY(mu_);
   SteadyTime last_reply_ ABSL_GUARDED_BY(mu_);
+  int64_t timely_replies_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t unsent_ ABSL_GUARDED_BY(mu_) = 0;
 
   std::thread sender_;
@@ -392,7 +399,15 @@ LoadProgress LoadGenerator::TakeProgress() {
 LoadReport LoadGenerator::Finish() {
   for (const auto& worker : workers_) worker->Join();
   LoadReport report;
-  for (const auto& worker : workers_) worker->AddReport(&report);
+  int64_t timely = 0;
+  for (const auto& worker : workers_) {
+    worker->AddReport(&report);
+    timely += worker->TimelyReplies();
+  }
+  // What was in flight at the end is answered later, by a server that has less and less to do.
+  const double duration = Seconds(run_.stop_at - run_.measure_from);
+  const double seconds = std::min(report.elapsed_s, duration);
+  if (seconds > 0) report.replies_per_s = static_cast<double>(timely) / seconds;
   return report;
 }
 

@@ -54,6 +54,9 @@ struct LoadProgress {
 
 struct LoadReport {
   double elapsed_s = 0;  // from the first measured request's time to the last reply
+  // Replies per second of the measured duration, whenever their requests were sent; where there is
+  // no duration, or it was cut short, of `elapsed_s`.
+  double replies_per_s = 0;
   int64_t unsent = 0;  // open loop: requests whose time came, but that were not sent before the end
   LoadStats stats;
 };

@@ -89,10 +89,10 @@ std::string LoadReportTable(const LoadSubject& subject, const LoadOptions& optio
                    report.unsent > 0
                        ? absl::StrCat(", ", Grouped(report.unsent), " not sent in time")
                        : ""));
-  std::string rate = absl::StrFormat("%.1f requests/s", PerSecond(replies, report.elapsed_s));
+  std::string rate = absl::StrFormat("%.1f requests/s", report.replies_per_s);
   if (subject.rows_per_request > 1) {
     absl::StrAppendFormat(&rate, ", %.1f rows/s",
-                          PerSecond(replies * subject.rows_per_request, report.elapsed_s));
+                          report.replies_per_s * static_cast<double>(subject.rows_per_request));
   }
   row("throughput", rate);
   if (replies > 0) row("latency ms", Latencies(stats.latency));
@@ -133,8 +133,8 @@ nlohmann::json LoadReportJson(const LoadSubject& subject, const LoadOptions& opt
       {"requests", replies + stats.Failures()},
       {"replies", replies},
       {"failed", stats.Failures()},
-      {"requests_per_s", PerSecond(replies, report.elapsed_s)},
-      {"rows_per_s", PerSecond(replies * subject.rows_per_request, report.elapsed_s)},
+      {"requests_per_s", report.replies_per_s},
+      {"rows_per_s", report.replies_per_s * static_cast<double>(subject.rows_per_request)},
       {"latency_ms", LatencyJson(stats.latency)},
       {"errors", nlohmann::json::array()},
       {"versions", nlohmann::json::array()},

@@ -5,6 +5,14 @@
 #include "engine/base/cpu.h"
 
 namespace baton::api {
+namespace {
+
+// Tasks of tiny models that wait while there are other events.
+constexpr int kMostCollected = 16;
+// A request that comes so soon after another was run may have company, too.
+constexpr Duration kBurst = std::chrono::microseconds(30);
+
+}  // namespace
 
 CallLoop::CallLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue, const Gate& gate,
                    Duration spin)
@@ -18,14 +26,25 @@ void CallLoop::Start(std::function<std::unique_ptr<serving::Executor>()> make_ex
 
 void CallLoop::Run(const std::function<std::unique_ptr<serving::Executor>()>& make_executor) {
   PreferShortTurns();
-  executor_ = make_executor();
+  lane_ = std::make_unique<serving::InlineLane>(make_executor());
   void* tag = nullptr;
   bool ok = false;
   while (Next(&tag, &ok)) static_cast<Tag*>(tag)->OnEvent(ok);
-  executor_.reset();
+  lane_.reset();
 }
 
 bool CallLoop::Next(void** tag, bool* ok) {
+  if (const int tasks = lane_->tasks(); tasks > 0) {
+    const SteadyTime now = std::chrono::steady_clock::now();
+    const bool has_company = collected_ > 1 || now - lane_ran_ < kBurst;
+    if (tasks < kMostCollected && has_company) {
+      const auto next = queue_->AsyncNext(tag, ok, gpr_time_0(GPR_CLOCK_MONOTONIC));
+      if (next == grpc::CompletionQueue::GOT_EVENT) return true;
+    }
+    lane_ran_ = now;
+    collected_ = tasks;
+    lane_->Run();
+  }
   if (spin_ > Duration(0)) {
     const SteadyTime end = std::chrono::steady_clock::now() + spin_;
     do {

@@ -19,6 +19,7 @@
 #include "engine/base/mutex.h"
 #include "server/api/gate.h"
 #include "server/serving/executor.h"
+#include "server/serving/inline_lane.h"
 
 namespace baton::api {
 
@@ -62,8 +63,8 @@ class CallLoop {
   void Stop() ABSL_LOCKS_EXCLUDED(mu_);
 
   grpc::ServerCompletionQueue* queue() { return queue_.get(); }
-  // What small models run on. REQUIRES: called on the loop's thread.
-  serving::Executor* executor() { return executor_.get(); }
+  // Where small models run. REQUIRES: called on the loop's thread.
+  serving::InlineLane* lane() { return lane_.get(); }
   // As Gate::Check, for the caller of `context`.
   absl::Status CheckCaller(Access access, const grpc::ServerContext& context) const;
 
@@ -72,13 +73,16 @@ class CallLoop {
 
  private:
   void Run(const std::function<std::unique_ptr<serving::Executor>()>& make_executor);
-  // As grpc::CompletionQueue::Next.
+  // As grpc::CompletionQueue::Next. Runs what the lane holds before it waits.
   bool Next(void** tag, bool* ok);
 
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   const Gate& gate_;
   const Duration spin_;
-  std::unique_ptr<serving::Executor> executor_;  // the loop's thread only
+  std::unique_ptr<serving::InlineLane> lane_;  // the loop's thread only
+  // When the lane ran last, and how many tasks it had; the loop's thread only.
+  SteadyTime lane_ran_{};
+  int collected_ = 0;
   std::thread thread_;
   bool closed_ = false;            // the owner's thread only
   std::atomic<int64_t> alive_{0};  // calls

@@ -118,7 +118,7 @@ void StreamCall::Start(Request& request) {
   terms.method = serving::Method::kModelStreamInfer;
   terms.deadline = deadline_;
   terms.cancelled = cancelled_;
-  terms.executor = method_->loop.executor();
+  terms.lane = method_->loop.lane();
   terms.max_tensor_bytes = method_->max_tensor_bytes;
   Infer(method_->server, request.message, std::move(terms), *request.reply.mutable_infer_response(),
         [this, &request](const absl::Status& status) { Answer(request, status); });

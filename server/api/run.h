@@ -28,7 +28,7 @@ struct CallTerms {
   SteadyTime deadline = kNoDeadline;
   int priority = 0;                              // as serving::Task::priority
   std::shared_ptr<std::atomic<bool>> cancelled;  // may be null
-  serving::Executor* executor = nullptr;         // the calling thread's own, or null
+  serving::InlineLane* lane = nullptr;           // the calling thread's own, or null
   size_t max_tensor_bytes = size_t{64} << 20;    // bounds what a small message may blow up to
   Duration timeout{0};                           // as serving::Task::timeout
 };
@@ -69,7 +69,7 @@ absl::Status Submit(const std::shared_ptr<serving::Servable>& servable, const Ca
   task.timeout = terms.timeout;
   task.priority = terms.priority;
   task.cancelled = terms.cancelled;
-  task.executor = terms.executor;
+  task.lane = terms.lane;
   // A pointer alone, so that the function needs no memory of its own.
   task.done = [state](const absl::Status& status, absl::Span<const TensorView> outputs,
                       const serving::PhaseTimes& times) {

@@ -87,7 +87,7 @@ class UnaryCall {
             DeadlineOf(context_),
             /*priority=*/0,
             std::move(cancelled),
-            method_->loop.executor(),
+            method_->loop.lane(),
             max_tensor_bytes};
   }
   // Finish, for those who take a Done.

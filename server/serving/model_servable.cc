@@ -7,6 +7,7 @@
 #include "engine/base/log.h"
 #include "engine/base/status.h"
 #include "server/serving/batch_runner.h"
+#include "server/serving/inline_lane.h"
 #include "server/serving/task_check.h"
 
 namespace baton::serving {
@@ -88,14 +89,13 @@ absl::Status ModelServable::Submit(Task task) {
     // The model may not run a shape that its inputs have only been padded to.
     if (!IsRejection(queued)) return queued;
   }
-  const ShapeKey key = MakeShapeKey(task.inputs, batched_);
-  if (RunInline(task, key)) return absl::OkStatus();
-  return Enqueue(self, task, key);
+  return Enqueue(self, task, MakeShapeKey(task.inputs, batched_));
 }
 
 absl::Status ModelServable::Enqueue(const std::shared_ptr<ModelServable>& self, Task& task,
                                     const ShapeKey& key, bool again) {
   const int64_t rows = task.rows;
+  InlineLane* const lane = IsForLane(task) ? task.lane : nullptr;
   metrics_->AddQueueDepth(1);
   const absl::StatusOr<bool> is_new = queue_.Submit(task, key, again);
   if (!is_new.ok()) {
@@ -104,27 +104,18 @@ absl::Status ModelServable::Enqueue(const std::shared_ptr<ModelServable>& self, 
   }
   if (*is_new) {
     context_.compiler.Post([self, key, rows] { self->Compile(key, rows); });
+  } else if (lane != nullptr) {
+    lane->Add(self);
   } else {
     context_.scheduler.Wake(self);
   }
   return absl::OkStatus();
 }
 
-bool ModelServable::RunInline(Task& task, const ShapeKey& key) {
-  if (task.executor == nullptr || !fixed_shapes_ || limited_) return false;
+bool ModelServable::IsForLane(const Task& task) const {
+  if (task.lane == nullptr || !fixed_shapes_ || limited_) return false;
   const double seconds = costs_.Estimate(task.rows);
-  if (seconds <= 0 || seconds > options_.max_inline_seconds) return false;
-  Batch batch;
-  batch.taken = context_.clock.Now();
-  if (task.deadline <= batch.taken) return false;  // the queue refuses it
-  batch.plans = queue_.FindPlans(key);
-  if (batch.plans == nullptr || batch.plans->Find(task.rows) == nullptr) return false;
-  batch.rows = task.rows;
-  batch.key = key;
-  Executor& executor = *task.executor;
-  batch.tasks.push_back({std::move(task), batch.taken, 0});
-  RunTasks(batch, /*parallel=*/false, executor);
-  return true;
+  return seconds > 0 && seconds <= options_.max_inline_seconds;
 }
 
 Batch ModelServable::Take(int idle_workers) {

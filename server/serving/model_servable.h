@@ -25,7 +25,7 @@ namespace baton::serving {
 struct ServableOptions {
   repository::ModelConfig config = {};
   int64_t max_request_rows = 1;   // where requests are batched
-  double max_inline_seconds = 0;  // cheaper requests run on the thread that submits them
+  double max_inline_seconds = 0;  // cheaper requests are for Task::lane
   int parallel_threads = 1;       // of plans for a request that is alone
 };
 
@@ -72,7 +72,8 @@ class ModelServable final : public Servable,
   std::map<ShapeKey, std::vector<int64_t>> Sizes() const { return queue_.Sizes(); }
 
  private:
-  bool RunInline(Task& task, const ShapeKey& key);
+  // Whether the task is so cheap that its thread's own lane is to run it.
+  bool IsForLane(const Task& task) const;
   // Puts a task that has been checked into the queue; `again` as BatchQueue::Submit. `self` is
   // this.
   absl::Status Enqueue(const std::shared_ptr<ModelServable>& self, Task& task, const ShapeKey& key,

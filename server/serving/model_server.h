@@ -125,7 +125,7 @@ class ModelServer {
   Registry& registry();
   Metrics& metrics();
 
-  // For a thread that submits requests: put it into Task::executor. Made on that thread.
+  // For the InlineLane of a thread that submits requests. Made on that thread.
   std::unique_ptr<Executor> NewExecutor() const;
 
  private:

@@ -21,7 +21,7 @@ struct PhaseTimes {
   SteadyTime computed{};  // when that ended; 0 if it did not run
 };
 
-class Executor;
+class InlineLane;
 
 struct Task {
   // One view for each input in signature order, checked against the signature. The bytes are
@@ -33,14 +33,13 @@ struct Task {
   int priority = 0;     // 0: the model's default; 1 is the highest
   std::shared_ptr<std::atomic<bool>> cancelled;  // may be null; set by the caller at any time
   // May be null. Else the submitting thread's own: a model that costs less than a hop to another
-  // thread runs on it, inside Submit.
-  Executor* executor = nullptr;
+  // thread is queued for it.
+  InlineLane* lane = nullptr;
 
-  // Called exactly once if Submit returned OK, on a worker (or inside Submit for models that run
-  // inline). `outputs`: one view for each output in signature order, this task's rows only, valid
-  // during the call; empty on error. Errors: kDeadlineExceeded (never executed), kCancelled,
-  // kUnavailable (the version closed before it ran), kInvalidArgument (data an operator rejects),
-  // kInternal. Must not block.
+  // Called exactly once if Submit returned OK, on a worker or from the lane. `outputs`: one view
+  // for each output in signature order, this task's rows only, valid during the call; empty on
+  // error. Errors: kDeadlineExceeded (never executed), kCancelled, kUnavailable (the version closed
+  // before it ran), kInvalidArgument (data an operator rejects), kInternal. Must not block.
   std::function<void(const absl::Status& status, absl::Span<const TensorView> outputs,
                      const PhaseTimes& times)>
       done;

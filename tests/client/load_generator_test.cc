@@ -52,6 +52,7 @@ TEST_P(LoadGeneratorTest, ClosedLoopSendsExactlyWhatWasAskedFor) {
   EXPECT_EQ(report.stats.versions.at(2).replies, 200);
   EXPECT_EQ(report.stats.steps_back, 0);
   EXPECT_GT(report.elapsed_s, 0);
+  EXPECT_DOUBLE_EQ(report.replies_per_s, 300 / report.elapsed_s);
   EXPECT_GT(report.stats.latency.MinNs(), 0);
 }
 
@@ -185,6 +186,7 @@ TEST(LoadReport, SaysTheSameInTextAndJson) {
   options.server = "localhost:8500";
   LoadReport report;
   report.elapsed_s = 2;
+  report.replies_per_s = 750;
   for (int i = 0; i < 1500; ++i) report.stats.AddReply(i < 1000 ? 3 : 4, 1'000'000, 0.001 * i);
   report.stats.AddError(absl::UnavailableError("two\nlines"), 3'000'000);
   const LoadSubject subject{"mnist", "x float[8,784], as given", 8};

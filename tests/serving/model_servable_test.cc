@@ -6,6 +6,7 @@
 #include <deque>
 #include <thread>
 
+#include "server/serving/inline_lane.h"
 #include "tests/serving/fake_engine.h"
 #include "tests/support/fake_clock.h"
 
@@ -57,13 +58,13 @@ class ModelServableTest : public ::testing::Test {
   }
 
   absl::Status Submit(const std::vector<float>& values, int64_t columns = 4,
-                      Executor* own = nullptr) {
+                      InlineLane* lane = nullptr) {
     Answer& answer = answers_.emplace_back();
     Task task;
     const auto& kept = inputs_.emplace_back(values);
     task.inputs = {ViewOf(kept, columns)};
     task.rows = servable_->max_batch_size() > 0 ? task.inputs[0].shape[0] : 1;
-    task.executor = own;
+    task.lane = lane;
     task.done = [&answer](const absl::Status& status, absl::Span<const TensorView> outputs,
                           const PhaseTimes&) {
       ++answer.done;
@@ -96,6 +97,8 @@ class ModelServableTest : public ::testing::Test {
   repository::LengthOptions lengths_;
   double cost_seconds_ = 1e-3;
   FakeExecutor executor_;
+  FakeExecutor& own_ = *new FakeExecutor;  // the lane's
+  InlineLane lane_{std::unique_ptr<Executor>(&own_)};
   std::shared_ptr<const FakeModel> fake_;
   std::shared_ptr<ModelServable> servable_;
   std::deque<std::vector<float>> inputs_;
@@ -233,29 +236,37 @@ TEST_F(ModelServableTest, DoesNotMixLengthsWhereThatWouldChangeAnswersAndSaysSo)
   EXPECT_THAT(answers_[0].values, ElementsAre(2, 2, 2));
 }
 
-TEST_F(ModelServableTest, RunsCheapRequestsOnTheSubmittersThread) {
+TEST_F(ModelServableTest, RunsCheapRequestsOnTheSubmittersThreadWhatWaitsTogether) {
   options_.max_inline_seconds = 20e-6;
   cost_seconds_ = 5e-6;
   Make();
-  FakeExecutor own;
-  ASSERT_TRUE(Submit({1, 2, 3, 4}, 4, &own).ok());
-  EXPECT_EQ(answers_[0].done, 1);
+  ASSERT_TRUE(Submit({1, 2, 3, 4}, 4, &lane_).ok());
+  EXPECT_EQ(lane_.tasks(), 1);
+  EXPECT_EQ(answers_[0].done, 0);
+  lane_.Run();
+  EXPECT_EQ(lane_.tasks(), 0);
   EXPECT_THAT(answers_[0].values, ElementsAre(3, 5, 7, 9));
-  EXPECT_EQ(own.calls.size(), 1U);
-  ASSERT_TRUE(Submit(std::vector<float>(8 * 4, 1), 4, &own).ok());  // 8 rows: 40 µs
-  EXPECT_EQ(answers_[1].done, 0);
+  for (const float x : {1.0f, 2.0f}) ASSERT_TRUE(Submit({x, x, x, x}, 4, &lane_).ok());
+  lane_.Run();
+  EXPECT_THAT(answers_[1].values, ElementsAre(3, 3, 3, 3));
+  EXPECT_THAT(answers_[2].values, ElementsAre(5, 5, 5, 5));
+  ASSERT_EQ(own_.calls.size(), 2U);
+  EXPECT_EQ(own_.calls[1].rows, 2);
+  EXPECT_FALSE(scheduler_.RunOne(executor_)) << "no worker was asked";
+  ASSERT_TRUE(Submit(std::vector<float>(8 * 4, 1), 4, &lane_).ok());  // 8 rows: 40 µs
+  EXPECT_EQ(lane_.tasks(), 0);
+  RunAll();
+  EXPECT_EQ(answers_[3].done, 1);
 }
 
 TEST_F(ModelServableTest, RunsDearRequestsOnWorkersOnly) {
   options_.max_inline_seconds = 20e-6;
   cost_seconds_ = 50e-6;
   Make();
-  FakeExecutor own;
-  ASSERT_TRUE(Submit({1, 2, 3, 4}, 4, &own).ok());
-  EXPECT_EQ(answers_[0].done, 0);
+  ASSERT_TRUE(Submit({1, 2, 3, 4}, 4, &lane_).ok());
+  EXPECT_EQ(lane_.tasks(), 0);
   RunAll();
   EXPECT_EQ(answers_[0].done, 1);
-  EXPECT_TRUE(own.calls.empty());
 }
 
 TEST_F(ModelServableTest, RunsNoMoreAtOnceThanTheConfigSays) {
@@ -264,10 +275,9 @@ TEST_F(ModelServableTest, RunsNoMoreAtOnceThanTheConfigSays) {
   cost_seconds_ = 1e-9;
   options_.max_inline_seconds = 1;
   Make();
-  FakeExecutor own;
-  ASSERT_TRUE(Submit({1, 2, 3, 4}, 4, &own).ok());  // it is cheap, but has to take its turn
+  ASSERT_TRUE(Submit({1, 2, 3, 4}, 4, &lane_).ok());  // it is cheap, but has to take its turn
   ASSERT_TRUE(Submit({5, 6, 7, 8}).ok());
-  EXPECT_EQ(own.calls.size(), 0U);
+  EXPECT_EQ(lane_.tasks(), 0);
   Batch first = servable_->Take(1);
   ASSERT_EQ(first.tasks.size(), 1U);
   EXPECT_TRUE(servable_->Take(1).tasks.empty());
@@ -304,20 +314,20 @@ TEST_F(ModelServableTest, OutlivesAHandleThatItsOwnAnswerLetsGoOf) {
   options_.max_inline_seconds = 20e-6;
   cost_seconds_ = 5e-6;
   Make();
-  FakeExecutor own;
   std::shared_ptr<Servable> handle = servable_->Handle();
   servable_.reset();
   const std::vector<float> values(4);
   bool freed_too_early = false;
   Task task;
   task.inputs = {ViewOf(values)};
-  task.executor = &own;
+  task.lane = &lane_;
   task.done = [&](const absl::Status&, absl::Span<const TensorView>, const PhaseTimes&) {
     handle.reset();
     freed_too_early = fake_.use_count() == 1;
   };
   Servable* servable = handle.get();
   EXPECT_TRUE(servable->Submit(std::move(task)).ok());
+  lane_.Run();
   EXPECT_FALSE(freed_too_early);
   RunAll();
   EXPECT_EQ(fake_.use_count(), 1);  // but freed it is
