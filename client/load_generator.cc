@@ -106,18 +106,15 @@ class LoadGenerator::Worker {
     }
     progress->stats.Merge(interval);
   }
-  // Successes so far that came within the duration.
-  int64_t TimelyReplies() {
-    MutexLock lock(mu_);
-    return timely_replies_;
-  }
-  void AddReport(LoadReport* report) {
+  // Returns how many successes came within the duration.
+  int64_t AddReport(LoadReport* report) {
     MutexLock lock(mu_);
     report->stats.Merge(stats_);
     report->unsent += unsent_;
     if (last_reply_ > run_.measure_from) {
       report->elapsed_s = std::max(report->elapsed_s, Seconds(last_reply_ - run_.measure_from));
     }
+    return timely_replies_;
   }
 
  private:
@@ -400,10 +397,7 @@ LoadReport LoadGenerator::Finish() {
   for (const auto& worker : workers_) worker->Join();
   LoadReport report;
   int64_t timely = 0;
-  for (const auto& worker : workers_) {
-    worker->AddReport(&report);
-    timely += worker->TimelyReplies();
-  }
+  for (const auto& worker : workers_) timely += worker->AddReport(&report);
   // What was in flight at the end is answered later, by a server that has less and less to do.
   const double duration = Seconds(run_.stop_at - run_.measure_from);
   const double seconds = std::min(report.elapsed_s, duration);
