@@ -133,8 +133,9 @@ absl::StatusOr<bool> BatchQueue::Submit(Task& task, const ShapeKey& key, bool ag
   if (!again || aborted_) {
     if (absl::Status admitted = Admit(task, level, deadline, now); !admitted.ok()) return admitted;
   }
-  const bool known = groups_.contains(key);
-  Group& group = FindOrAdd(key);
+  const auto found = groups_.find(key);
+  const bool known = found != groups_.end();
+  Group& group = known ? found->second : FindOrAdd(key);
   if (!group.rejected.ok()) return group.rejected;
 
   task.priority = priority;
