@@ -184,10 +184,10 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Case{"Dense", Dense{7}, {11}, 5}, Case{"DenseOneItem", Dense{3}, {33}, 1},
                       Case{"DenseToOne", Dense{1}, {4}, 3},
                       Case{"Conv3", Conv2D{4, 3}, {2, 6, 5}, 3},
-                      Case{"Conv5OneChannel", Conv2D{16, 5}, {1, 8, 8}, 2},
+                      Case{"Conv5OneChannel", Conv2D{16, 5}, {1, 6, 5}, 2},
                       Case{"Conv1", Conv2D{3, 1}, {2, 4, 4}, 2},
-                      Case{"ConvBlocked", Conv2D{16, 3}, {16, 5, 5}, 2, kBlocked},
-                      Case{"ConvOddChannelsBlocked", Conv2D{5, 3}, {18, 4, 4}, 2, kBlocked},
+                      Case{"ConvBlocked", Conv2D{16, 3}, {16, 3, 2}, 2, kBlocked},
+                      Case{"ConvOddChannelsBlocked", Conv2D{5, 3}, {18, 2, 3}, 2, kBlocked},
                       Case{"MaxPool2", MaxPool{2}, {3, 6, 4}, 2},
                       Case{"MaxPoolLeavesARest", MaxPool{3}, {2, 7, 8}, 2},
                       Case{"MaxPoolBlocked", MaxPool{2}, {20, 4, 6}, 2, kBlocked},
@@ -202,7 +202,7 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Layers, LayerWithParametersTest,
     ::testing::Values(Case{"Dense", Dense{7}, {11}, 5}, Case{"Conv", Conv2D{4, 3}, {2, 6, 5}, 3},
-                      Case{"ConvBlocked", Conv2D{16, 3}, {16, 5, 5}, 2, kBlocked}),
+                      Case{"ConvBlocked", Conv2D{16, 3}, {16, 3, 2}, 2, kBlocked}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

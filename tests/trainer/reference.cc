@@ -47,11 +47,14 @@ struct Forward {
             double sum = bias[static_cast<size_t>(o)];
             for (int64_t c = 0; c < in[0]; ++c) {
               for (int64_t i = 0; i < k; ++i) {
+                const int64_t sy = y + i - padding;
+                if (sy < 0 || sy >= in[1]) continue;
+                const double* const from = &source[At(in, b, c, sy, 0)];
+                const double* const weight =
+                    &weights[static_cast<size_t>(((o * in[0] + c) * k + i) * k)];
                 for (int64_t j = 0; j < k; ++j) {
-                  const int64_t sy = y + i - padding, sx = x + j - padding;
-                  if (sy < 0 || sx < 0 || sy >= in[1] || sx >= in[2]) continue;
-                  sum += weights[static_cast<size_t>(((o * in[0] + c) * k + i) * k + j)] *
-                         source[At(in, b, c, sy, sx)];
+                  const int64_t sx = x + j - padding;
+                  if (sx >= 0 && sx < in[2]) sum += weight[j] * from[sx];
                 }
               }
             }
