@@ -65,6 +65,9 @@ int Fail(const absl::Status& status) {
   return status.code() == absl::StatusCode::kInvalidArgument ? 2 : 1;
 }
 
+// Once models load: the end waits for no load, and the message is the last that is printed.
+[[noreturn]] void FailAtOnce(const absl::Status& status) { std::_Exit(Fail(status)); }
+
 // A stage of the end of the process; a second signal ends it at once.
 void WaitOut(const sigset_t& signals, double seconds) {
   const auto ns =
@@ -82,11 +85,11 @@ int Serve(const baton::api::ServerFlags& flags) {
   baton::serving::ModelServer server(flags.serving);
   if (const absl::Status status = server.Start(); !status.ok()) return Fail(status);
   auto grpc = baton::api::GrpcServer::Start(flags.grpc, server, secrets->get());
-  if (!grpc.ok()) return Fail(grpc.status());
+  if (!grpc.ok()) FailAtOnce(grpc.status());
   std::unique_ptr<baton::api::HttpServer> http;
   if (flags.http.has_value()) {
     auto started = baton::api::HttpServer::Start(*flags.http, server, secrets->get());
-    if (!started.ok()) return Fail(started.status());
+    if (!started.ok()) FailAtOnce(started.status());
     http = *std::move(started);
   }
   BATON_LOG(Info) << "serving gRPC on port " << (*grpc)->port() << ", HTTP "

@@ -1,7 +1,9 @@
 """The real server as a child process, small models, and ports, for the tests of this folder."""
 
 import datetime
+import hashlib
 import ipaddress
+import json
 import os
 import pathlib
 import shutil
@@ -136,10 +138,13 @@ class Repository:
         self.path = pathlib.Path(tempfile.mkdtemp(prefix="baton-"))
 
     def add(self, model, version, contents):
-        """Puts a version in place whole, as a rename does."""
+        """Puts a version in place whole, as a rename does, with a manifest: it is taken at once."""
         (self.path / model).mkdir(exist_ok=True)
         staged = pathlib.Path(tempfile.mkdtemp(prefix=".tmp-", dir=self.path / model))
         (staged / "model.onnx").write_bytes(contents)
+        (staged / "manifest.json").write_text(json.dumps({"format": 1, "files": [
+            {"path": "model.onnx", "bytes": len(contents),
+             "sha256": hashlib.sha256(contents).hexdigest()}]}))
         staged.chmod(0o755)
         staged.rename(self.path / model / str(version))
         return self
