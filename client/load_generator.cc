@@ -12,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "engine/base/cpu.h"
 #include "engine/base/status.h"
 
 namespace baton {
@@ -170,6 +171,7 @@ class LoadGenerator::Worker {
 
   // The receiving thread: all of a closed loop, the replies of an open one.
   void Receive() {
+    PreferShortTurns();  // else it may wait for a core longer than the server took
     const bool open_loop = run_.options.rate > 0;
     bool sending = open_loop;
     if (!open_loop) {
@@ -234,6 +236,7 @@ class LoadGenerator::Worker {
 
   // The sending thread of an open loop.
   void SendOnTime() {
+    PreferShortTurns();
     prctl(PR_SET_TIMERSLACK, 1);  // wake at the nanosecond asked for, not up to 50 us later
     const LoadOptions& options = run_.options;
     Arrivals arrivals(options.arrivals, options.rate / options.threads,

@@ -1,5 +1,6 @@
 #include "engine/graph.h"
 
+#include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 
 namespace baton::engine {
@@ -13,6 +14,32 @@ absl::StatusOr<T> Attribute(const Node& node, const std::string& key, const T& o
   if (const T* value = std::get_if<T>(&it->second)) return *value;
   return absl::InvalidArgumentError(
       absl::StrCat(Describe(node), ": attribute \"", key, "\" is not ", type_name));
+}
+
+bool IsFloating(DataType type) {
+  return type == DataType::kFloat || type == DataType::kDouble || type == DataType::kFloat16 ||
+         type == DataType::kBfloat16;
+}
+
+size_t Mix(size_t seed, const Tensor& tensor) {
+  seed = absl::HashOf(seed, tensor.type(), tensor.shape());
+  if (tensor.empty() || IsFloating(tensor.type())) return seed;
+  if (tensor.type() == DataType::kString) return absl::HashOf(seed, tensor.values<std::string>());
+  return absl::HashOf(
+      seed, absl::string_view(static_cast<const char*>(tensor.data()), tensor.bytes()));
+}
+
+template <typename T>
+size_t Mix(size_t seed, const T& value) {
+  return absl::HashOf(seed, value);
+}
+
+size_t Mix(size_t seed, const std::vector<ValueInfo>& infos) {
+  for (const ValueInfo& info : infos) {
+    seed = absl::HashOf(seed, info.type, info.has_rank, info.dims.size());
+    for (const Dim& dim : info.dims) seed = absl::HashOf(seed, dim.value, dim.symbol);
+  }
+  return seed;
 }
 
 }  // namespace
@@ -55,6 +82,20 @@ std::string ToString(const ValueInfo& info) {
     }
   }
   return text + "]";
+}
+
+uint64_t StructureOf(const Graph& graph) {
+  size_t seed = Mix(Mix(0, graph.signature.inputs), graph.signature.outputs);
+  seed = absl::HashOf(seed, graph.inputs, graph.outputs);
+  for (const Value& value : graph.values) seed = Mix(seed, value.constant);
+  for (const Node& node : graph.nodes) {
+    seed = absl::HashOf(seed, node.domain, node.op, node.opset, node.inputs, node.outputs);
+    for (const auto& [key, attribute] : node.attributes) {
+      seed = absl::HashOf(seed, key);
+      seed = std::visit([seed](const auto& value) { return Mix(seed, value); }, attribute);
+    }
+  }
+  return seed;
 }
 
 }  // namespace baton::engine

@@ -3,6 +3,7 @@
 #include <list>
 #include <map>
 
+#include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/file.h"
@@ -59,12 +60,15 @@ size_t ConstantBytes(const Graph& graph) {
 
 class ModelImpl final : public Model {
  public:
-  ModelImpl(std::shared_ptr<const LoadedGraph> loaded, const ModelOptions& options)
+  ModelImpl(std::shared_ptr<const LoadedGraph> loaded, uint64_t structure,
+            const ModelOptions& options)
       : options_(options),
         loaded_(std::move(loaded)),
+        structure_(structure),
         constant_bytes_(ConstantBytes(loaded_->graph)) {}
 
   const Signature& signature() const override { return loaded_->graph.signature; }
+  uint64_t structure() const override { return structure_; }
 
   absl::StatusOr<std::shared_ptr<const Plan>> GetPlan(absl::Span<const Shape> input_shapes,
                                                       int threads) const override {
@@ -148,6 +152,7 @@ class ModelImpl final : public Model {
 
   const ModelOptions options_;
   const std::shared_ptr<const LoadedGraph> loaded_;
+  const uint64_t structure_;
   const size_t constant_bytes_;
   mutable Mutex compile_mu_;  // one compilation at a time; never held together with waiting readers
   mutable Mutex mu_ ABSL_ACQUIRED_AFTER(compile_mu_);
@@ -164,13 +169,16 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Parse(absl::string_view onnx
     return absl::UnimplementedError("precision: only f32 is supported");
   }
   std::shared_ptr<const LoadedGraph> loaded;
+  uint64_t structure = 0;
   RETURN_IF_ERROR(CatchDnnl("loading", [&] {
     ASSIGN_OR_RETURN(Graph graph, ImportOnnx(onnx, directory));
+    structure = absl::HashOf(StructureOf(graph), options.precision);
     RETURN_IF_ERROR(Rewrite(graph));
     ASSIGN_OR_RETURN(loaded, MakeKernels(std::move(graph)));
     return absl::OkStatus();
   }));
-  return std::shared_ptr<const Model>(std::make_shared<ModelImpl>(std::move(loaded), options));
+  return std::shared_ptr<const Model>(
+      std::make_shared<ModelImpl>(std::move(loaded), structure, options));
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> Model::Load(const std::string& path,

@@ -59,6 +59,10 @@ class Model {
 
   virtual const Signature& signature() const = 0;
 
+  // The same for models of one precision that differ only in the values of their weights: they take
+  // the same time. Holds within this process.
+  virtual uint64_t structure() const = 0;
+
   // The plan for these input shapes (one for each input, in signature order) and thread count;
   // compiles it when there is none yet. Callable from any thread; compiling holds no lock that
   // FindPlan waits for. kInvalidArgument: shapes that the model does not allow.

@@ -261,6 +261,7 @@ bool Lifecycle::Load(const std::string& name, Model& model, int64_t number, bool
     job->replaces = true;
     if (const std::shared_ptr<ModelServable> live = v.servable.lock()) {
       job->request.sizes = live->Sizes();
+      job->request.before = live->measured();
     }
   }
   Version& version = model.versions[number];

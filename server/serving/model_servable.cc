@@ -31,7 +31,7 @@ class Recorder final : public BatchRecorder {
 
 QueueLimits Lowered(QueueLimits limits, const WarmUpResult& warm, bool fixed_shapes) {
   limits.max_batch_rows = warm.batched ? std::max<int64_t>(limits.max_batch_rows, 1) : 1;
-  limits.best_rows = std::clamp<int64_t>(warm.best_rows, 1, limits.max_batch_rows);
+  limits.best_rows = std::clamp<int64_t>(warm.measured.best_rows, 1, limits.max_batch_rows);
   limits.refuse_hopeless = fixed_shapes;
   return limits;
 }
@@ -52,9 +52,9 @@ ModelServable::ModelServable(std::string name, int64_t version,
       model_(std::move(model)),
       batched_(warm.batched),
       fixed_shapes_(HasFixedShapes(model_->signature(), warm.batched)),
-      parallel_threads_(warm.parallel ? options.parallel_threads : 1),
+      parallel_threads_(warm.measured.parallel ? options.parallel_threads : 1),
       limited_(limits.max_running > 0),
-      largest_plan_(warm.largest_rows),
+      measured_(warm.measured),
       padding_(std::move(warm.padding)),
       note_(warm.Note()),
       options_(options),
@@ -63,7 +63,7 @@ ModelServable::ModelServable(std::string name, int64_t version,
       queue_(absl::StrCat("model \"", name_, "\" version ", version),
              Lowered(std::move(limits), warm, fixed_shapes_), context.clock, costs_,
              padding_.get()) {
-  for (const auto& [rows, seconds] : warm.costs) costs_.Set(rows, seconds);
+  for (const auto& [rows, seconds] : measured_.costs) costs_.Set(rows, seconds);
   for (auto& [key, plans] : warm.plans) queue_.SetPlans(key, std::move(plans));
   metrics_->SetMemoryBytes(model_->weight_bytes(), model_->plan_bytes());
 }
@@ -127,7 +127,7 @@ Batch ModelServable::Take(int idle_workers) {
 void ModelServable::Run(Batch batch, bool alone, Executor& executor) {
   for (auto& [task, status] : batch.dropped) task.done(status, {}, {});
   if (batch.tasks.empty()) return;
-  if (batch.rows <= largest_plan_ && batch.plans->Find(batch.rows) == nullptr) {
+  if (batch.rows <= measured_.largest_rows && batch.plans->Find(batch.rows) == nullptr) {
     CompileLater(batch.key, batch.rows);
   }
   RunTasks(batch, alone && parallel_threads_ > 1, executor);
@@ -160,7 +160,7 @@ void ModelServable::Compile(const ShapeKey& key, int64_t rows) {
   std::vector<PlanSet::Entry> entries;
   if (known != nullptr) entries = known->entries();
   absl::Status status;
-  for (const int64_t size : {int64_t{1}, std::min(rows, largest_plan_)}) {
+  for (const int64_t size : {int64_t{1}, std::min(rows, measured_.largest_rows)}) {
     status.Update(AddEntry(*model_, key, size, batched_, parallel_threads_, entries));
   }
   metrics_->SetMemoryBytes(model_->weight_bytes(), model_->plan_bytes());

@@ -68,7 +68,8 @@ class ModelServable final : public Servable,
 
   bool batched() const { return batched_; }
   size_t memory_bytes() const { return model_->weight_bytes() + model_->plan_bytes(); }
-  // Shapes and sizes that traffic uses, for the warm-up of the next version.
+  // For the warm-up of the next version: what plans cost, and the shapes and sizes that traffic uses.
+  const Measured& measured() const { return measured_; }
   std::map<ShapeKey, std::vector<int64_t>> Sizes() const { return queue_.Sizes(); }
 
  private:
@@ -90,7 +91,7 @@ class ModelServable final : public Servable,
   const bool fixed_shapes_;  // but for the rows; else one cost curve cannot tell what a task costs
   const int parallel_threads_;  // of a request that is alone; 1: no plans for that
   const bool limited_;          // in how many batches run at once: then none outside the queue
-  const int64_t largest_plan_;  // rows; larger batches run in pieces for good
+  const Measured measured_;     // batches of more than its largest_rows run in pieces for good
   const std::shared_ptr<const Padding> padding_;  // null: only equal shapes run together
   const std::string note_;
   const ServableOptions options_;

@@ -90,7 +90,7 @@ class Attempt {
                      WarmUp(model, samples, OptionsOfWarmUp(loaded, padding), *executor, clock_));
     loaded.warm.padding_refused.Update(no_padding);
     if (!loaded.warm.Note().empty()) load_.warnings.push_back(loaded.warm.Note());
-    if (loaded.warm.parallel) {
+    if (loaded.warm.measured.parallel) {
       step_ = "golden";
       RETURN_IF_ERROR(CheckSamples(model, samples, tolerance, options_.parallel_threads));
       step_ = "warm";
@@ -197,6 +197,7 @@ class Attempt {
     options.max_batch_rows = loaded.max_batch_rows;
     options.parallel_threads = options_.parallel_threads;
     options.sizes = request_.sizes;
+    options.before = request_.before;
     options.padding = std::move(padding);
     return options;
   }

@@ -53,8 +53,9 @@ struct LoadRequest {
   int64_t version = 0;
   std::string directory;  // of the version; the one above it is the model's
   repository::ModelConfig config;
-  // Shapes and sizes that the version being replaced runs.
+  // Of the version being replaced: the shapes and sizes that it runs, and what they cost.
   std::map<ShapeKey, std::vector<int64_t>> sizes = {};
+  std::optional<Measured> before = {};
   std::string model_file = repository::kModelFile;  // in `directory`
   // Of the golden samples, instead of the manifest's.
   std::optional<double> rtol = {};

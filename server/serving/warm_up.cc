@@ -16,6 +16,7 @@ namespace baton::serving {
 namespace {
 
 constexpr int kRepeats = 3;              // timed runs of a plan; the fastest counts
+constexpr double kLongRun = 0.02;        // seconds: what starts cold does not matter any more
 constexpr double kWorthBatching = 0.95;  // a larger batch must cost this much less for each row
 constexpr double kWorthThreads = 0.8;    // all cores must be this much faster than one
 constexpr int kSizesWithoutGain = 2;     // larger sizes are not tried then
@@ -116,8 +117,8 @@ class WarmingModel {
       }
     }
     if (options_.padding != nullptr) TryPadding();
-    result_.largest_rows = result_.batched ? options_.max_batch_rows : 1;
-    result_.best_rows = result_.largest_rows;
+    measured_.largest_rows = result_.batched ? options_.max_batch_rows : 1;
+    measured_.best_rows = measured_.largest_rows;
     const std::vector<ShapeKey> keys = OwnKeys();
     for (const ShapeKey& key : keys) {
       RETURN_IF_ERROR(key == keys.front() ? MeasureSizes(key) : Compile(key, {1}));
@@ -125,7 +126,7 @@ class WarmingModel {
     if (result_.padding != nullptr) CompileBuckets(/*measure=*/keys.empty());
     for (const auto& [key, sizes] : options_.sizes) {
       // Another version may have had other inputs: what cannot be compiled is not needed.
-      if (const absl::Status status = Compile(key, sizes); !status.ok()) {
+      if (const absl::Status status = Compile(key, sizes, /*run=*/false); !status.ok()) {
         BATON_LOG(Info) << "shape of the version before is not warmed up: " << status.message();
       }
     }
@@ -280,7 +281,7 @@ class WarmingModel {
       return status.ok();
     };
     if (measure && !keys.empty() && !works(MeasureSizes(keys[keys.size() / 2]))) return;
-    for (int64_t rows = 1; rows <= result_.best_rows; rows *= 2) {
+    for (int64_t rows = 1; rows <= measured_.best_rows; rows *= 2) {
       for (size_t i = 0; i < keys.size();) {
         if (result_.compile_seconds > limit) return;
         if (works(Compile(keys[i], {rows}))) {
@@ -314,7 +315,7 @@ class WarmingModel {
     std::vector<TensorView> views;
     for (const Tensor& input : inputs) views.push_back(input.view());
     std::optional<double> fastest;
-    for (int i = 0; i <= kRepeats; ++i) {  // the first run warms caches and arena
+    for (int i = 0, runs = kRepeats + 1; i < runs; ++i) {  // the first warms caches and arena
       const SteadyTime start = clock_.Now();
       const auto outputs = executor_.Run(plan, views);
       const double seconds = Seconds(clock_.Now() - start);
@@ -323,52 +324,86 @@ class WarmingModel {
         if (samples_.empty() && absl::IsInvalidArgument(outputs.status())) return std::nullopt;
         return outputs.status();
       }
-      if (i > 0 || seconds * kRepeats > options_.budget_seconds) {
-        fastest = std::min(fastest.value_or(seconds), seconds);
-      }
-      if (seconds * kRepeats > options_.budget_seconds) break;
+      runs = Runs(seconds);
+      if (i > 0 || seconds >= kLongRun) fastest = std::min(fastest.value_or(seconds), seconds);
     }
     return fastest;
   }
 
+  // How often to run what takes so long.
+  int Runs(double seconds) const {
+    if (seconds < kLongRun) return kRepeats + 1;
+    return seconds * 2 > options_.budget_seconds ? 1 : 2;
+  }
+
+  // Takes over what the version before found out; false if that does not hold for this one.
+  absl::StatusOr<bool> TakeOver(const ShapeKey& key) {
+    const std::optional<Measured>& before = options_.before;
+    if (!before || before->costs.empty() || before->structure != model_.structure() ||
+        before->key != key || before->max_batch_rows != options_.max_batch_rows ||
+        before->parallel_threads != options_.parallel_threads) {
+      return false;
+    }
+    for (const auto& [rows, seconds] : before->costs) {
+      ASSIGN_OR_RETURN(
+          PlanSet::Entry entry,
+          CompileTimed(key, rows, before->parallel ? options_.parallel_threads : 1));
+      if (rows == 1) {
+        const std::vector<Tensor> inputs = MakeInputs(key, rows);
+        RETURN_IF_ERROR(Try(*entry.plan, inputs));
+        if (entry.parallel != nullptr) RETURN_IF_ERROR(Try(*entry.parallel, inputs));
+      }
+      entries_[key].push_back(std::move(entry));
+    }
+    measured_ = *before;
+    return true;
+  }
+
   // Compiles 1, 2, 4 … rows as long as larger batches are cheaper for each row.
   absl::Status MeasureSizes(const ShapeKey& key) {
+    ASSIGN_OR_RETURN(const bool known, TakeOver(key));
+    if (known) return absl::OkStatus();
+    measured_.structure = model_.structure();
+    measured_.key = key;
+    measured_.max_batch_rows = options_.max_batch_rows;
+    measured_.parallel_threads = options_.parallel_threads;
     const int64_t most = result_.batched ? options_.max_batch_rows : 1;
     double best_per_row = 0;
     int without_gain = 0;
     for (int64_t rows = 1; rows <= most; rows *= 2) {
       ASSIGN_OR_RETURN(
           PlanSet::Entry entry,
-          CompileTimed(key, rows, rows == 1 || result_.parallel ? options_.parallel_threads : 1));
+          CompileTimed(key, rows, rows == 1 || measured_.parallel ? options_.parallel_threads : 1));
       const std::vector<Tensor> inputs = MakeInputs(key, rows);
       ASSIGN_OR_RETURN(const std::optional<double> seconds, Measure(*entry.plan, inputs));
       if (rows == 1 && entry.parallel != nullptr) {
         ASSIGN_OR_RETURN(const std::optional<double> parallel, Measure(*entry.parallel, inputs));
-        result_.parallel = seconds && parallel && *parallel < kWorthThreads * *seconds;
-        if (!result_.parallel) entry.parallel = nullptr;
+        measured_.parallel = seconds && parallel && *parallel < kWorthThreads * *seconds;
+        if (!measured_.parallel) entry.parallel = nullptr;
       } else if (entry.parallel != nullptr) {
         RETURN_IF_ERROR(Measure(*entry.parallel, inputs).status());
       }
       entries_[key].push_back(std::move(entry));
-      result_.largest_rows = rows * 2 > most ? most : rows;
+      measured_.largest_rows = rows * 2 > most ? most : rows;
       if (!seconds) break;
-      result_.costs.emplace_back(rows, *seconds);
+      measured_.costs.emplace_back(rows, *seconds);
       const double per_row = *seconds / static_cast<double>(rows);
       if (rows == 1 || per_row < kWorthBatching * best_per_row) {
         best_per_row = per_row;
-        result_.best_rows = rows;
+        measured_.best_rows = rows;
         without_gain = 0;
       } else if (++without_gain >= kSizesWithoutGain) {
         break;
       }
       // The next size takes about twice as long.
-      if (result_.run_seconds + *seconds * 2 * (kRepeats + 1) > options_.budget_seconds) break;
+      const double next = *seconds * 2;
+      if (result_.run_seconds + next * Runs(next) > options_.budget_seconds) break;
     }
     return absl::OkStatus();
   }
 
-  // Compiles sizes that are not there yet, and runs each once.
-  absl::Status Compile(const ShapeKey& key, std::vector<int64_t> sizes) {
+  // Compiles sizes that are not there yet; `run`: runs each once.
+  absl::Status Compile(const ShapeKey& key, std::vector<int64_t> sizes, bool run = true) {
     sizes.push_back(1);
     std::sort(sizes.begin(), sizes.end());
     std::vector<PlanSet::Entry> entries;
@@ -378,19 +413,21 @@ class WarmingModel {
       if (std::any_of(entries.begin(), entries.end(), has_size)) continue;
       if (!result_.batched && rows != 1) continue;
       ASSIGN_OR_RETURN(PlanSet::Entry entry,
-                       CompileTimed(key, rows, result_.parallel ? options_.parallel_threads : 1));
-      const std::vector<Tensor> inputs = MakeInputs(key, rows);
-      std::vector<TensorView> views;
-      for (const Tensor& input : inputs) views.push_back(input.view());
-      if (const auto outputs = RunOnce(*entry.plan, views); !outputs.ok()) {
-        if (!samples_.empty() || !absl::IsInvalidArgument(outputs.status())) {
-          return outputs.status();
-        }
-      }
+                       CompileTimed(key, rows, measured_.parallel ? options_.parallel_threads : 1));
+      if (run) RETURN_IF_ERROR(Try(*entry.plan, MakeInputs(key, rows)));
       entries.push_back(std::move(entry));
     }
     entries_[key] = std::move(entries);
     return absl::OkStatus();
+  }
+
+  // Runs a plan once.
+  absl::Status Try(const engine::Plan& plan, const std::vector<Tensor>& inputs) {
+    std::vector<TensorView> views;
+    for (const Tensor& input : inputs) views.push_back(input.view());
+    const absl::Status status = RunOnce(plan, views).status();
+    const bool made_up = samples_.empty() && absl::IsInvalidArgument(status);
+    return made_up ? absl::OkStatus() : status;
   }
 
   const engine::Model& model_;
@@ -399,6 +436,7 @@ class WarmingModel {
   Executor& executor_;
   const Clock& clock_;
   WarmUpResult result_;
+  Measured& measured_ = result_.measured;
   std::map<ShapeKey, std::vector<PlanSet::Entry>> entries_;
 };
 

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -34,6 +36,21 @@ absl::StatusOr<PlanSet::Entry> CompileEntry(const engine::Model& model, const Sh
 absl::Status AddEntry(const engine::Model& model, const ShapeKey& key, int64_t rows, bool batched,
                       int parallel_threads, std::vector<PlanSet::Entry>& entries);
 
+// What plans cost: found out by running them, the slowest part of a warm-up.
+struct Measured {
+  // What was measured. The same model so far as time goes, under the same options, need not be
+  // measured again.
+  uint64_t structure = 0;  // Model::structure
+  ShapeKey key;
+  int64_t max_batch_rows = 0;
+  int parallel_threads = 0;
+
+  bool parallel = false;     // plans of all cores are faster for a request alone
+  int64_t best_rows = 1;     // a larger batch costs no less for each row
+  int64_t largest_rows = 1;  // of any plan
+  std::vector<std::pair<int64_t, double>> costs;  // rows, seconds
+};
+
 struct WarmUpOptions {
   bool batching = true;         // false: shapes are taken as they are
   int64_t max_batch_rows = 32;  // largest batch to compile
@@ -41,19 +58,17 @@ struct WarmUpOptions {
   double budget_seconds = 2;    // of measuring; sizes that do not fit in are left out
   // Shapes and sizes to have plans for in any case: what the version before this one runs.
   std::map<ShapeKey, std::vector<int64_t>> sizes = {};
+  std::optional<Measured> before = {};  // of the version before this one
   // May be null; to be used if the model takes it.
   std::shared_ptr<const Padding> padding = nullptr;
 };
 
 struct WarmUpResult {
   bool batched = false;
-  bool parallel = false;     // plans of all cores are faster for a request alone
-  int64_t best_rows = 1;     // a larger batch costs no less for each row
-  int64_t largest_rows = 1;  // of any plan
+  Measured measured;
   std::map<ShapeKey, std::shared_ptr<const PlanSet>> plans;
-  std::vector<std::pair<int64_t, double>> costs;  // rows, seconds
-  std::shared_ptr<const Padding> padding;         // of the options, or null:
-  absl::Status padding_refused;                   // why the model cannot have it
+  std::shared_ptr<const Padding> padding;  // of the options, or null:
+  absl::Status padding_refused;            // why the model cannot have it
   double compile_seconds = 0;
   double run_seconds = 0;
 

@@ -54,7 +54,7 @@ absl::Status WarmingServable::Submit(Task task) {
   batch.taken = clock_.Now();
   batch.tasks.push_back({std::move(task), batch.taken, 0});
   NoRecorder recorder;
-  const BatchRun run = RunBatch(batch, warm_.parallel, executor_, clock_, recorder, padding);
+  const BatchRun run = RunBatch(batch, warm_.measured.parallel, executor_, clock_, recorder, padding);
   warm_.run_seconds += run.assemble_seconds + run.compute_seconds + run.output_seconds;
   return absl::OkStatus();
 }
@@ -65,9 +65,9 @@ absl::StatusOr<std::shared_ptr<const PlanSet>> WarmingServable::PlansFor(const S
   std::vector<PlanSet::Entry> entries;
   if (known != warm_.plans.end()) entries = known->second->entries();
   const SteadyTime start = clock_.Now();
-  for (const int64_t size : {int64_t{1}, std::min(rows, warm_.largest_rows)}) {
+  for (const int64_t size : {int64_t{1}, std::min(rows, warm_.measured.largest_rows)}) {
     RETURN_IF_ERROR(AddEntry(model_, key, size, warm_.batched,
-                             warm_.parallel ? parallel_threads_ : 1, entries));
+                             warm_.measured.parallel ? parallel_threads_ : 1, entries));
   }
   warm_.compile_seconds += Seconds(clock_.Now() - start);
   return warm_.plans[key] = std::make_shared<const PlanSet>(std::move(entries));

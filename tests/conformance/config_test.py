@@ -3,14 +3,13 @@ it."""
 
 import concurrent.futures
 import json
-import re
 import unittest
 
 import numpy as np
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from support import Repository, Server, affine_model, http_get, wait_until
+from support import Repository, Server, affine_model, batches, http_get, wait_until
 
 SECOND = 1_000_000  # in microseconds
 
@@ -77,13 +76,6 @@ class ConfigTest(unittest.TestCase):
         for text in texts:
             self.assertIn(text, "\n".join(self.reasons()))
 
-    def batches(self):
-        """How many batches ran, and how many rows were in them."""
-        text = self.server.metrics()
-        return [sum(float(value) for value in re.findall(
-            rf"^baton_batch_size_{part}{{.*}} (\S+)$", text, re.MULTILINE))
-                for part in ("count", "sum")]
-
     def test_name(self):
         self.serve('name: "m"')
         self.assertEqual(self.infer()[0][0], 1)
@@ -128,7 +120,7 @@ class ConfigTest(unittest.TestCase):
     def test_max_queue_delay_microseconds(self):
         self.serve("max_batch_size: 8 dynamic_batching { max_queue_delay_microseconds: 500000 }")
         self.assertEqual(self.infer_at_once(8), [""] * 8)
-        count, rows = self.batches()
+        count, rows = batches(self.server)
         self.assertEqual(rows, 8)
         self.assertLess(count, 8)
 
@@ -137,7 +129,7 @@ class ConfigTest(unittest.TestCase):
         self.serve("max_batch_size: 8 dynamic_batching { preferred_batch_size: 4 "
                    f"max_queue_delay_microseconds: {120 * SECOND} }}")
         self.assertEqual(self.infer_at_once(4, client_timeout=60), [""] * 4)
-        self.assertEqual(self.batches(), [1, 4])
+        self.assertEqual(batches(self.server), [1, 4])
 
     def policy(self, policy, delay=300_000, more=""):
         return ("max_batch_size: 8 dynamic_batching { "

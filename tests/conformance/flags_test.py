@@ -17,7 +17,7 @@ import numpy as np
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from support import (BIN, Repository, Server, affine_model, http_get,
+from support import (BIN, Repository, Server, affine_model, batches, http_get,
                      run_server_to_its_end, wait_until)
 
 # Whose effect other tests show, in tests/api and with the clients of this folder; but for the first,
@@ -44,26 +44,10 @@ def offset_of(server, model="m"):
     return body["predictions"][0][0] if status == 200 else None
 
 
-def states(server, model="m"):
-    """The versions' states; none for a model that is not there."""
-    status, body = http_get(server.http_port, f"/v1/models/{model}")
-    if status != 200:
-        return {}
-    return {v["version"]: v["state"] for v in json.loads(body)["model_version_status"]}
-
-
 def threads(server):
     """The names of the server's threads."""
     return [(task / "comm").read_text().strip()
             for task in pathlib.Path(f"/proc/{server.process.pid}/task").iterdir()]
-
-
-def batches(server):
-    """How many batches ran, and how many rows were in them."""
-    text = server.metrics()
-    return [sum(float(value) for value in re.findall(
-        rf'^baton_batch_size_{part}{{[^}}]*model="m"[^}}]*}} (\S+)$', text, re.MULTILINE))
-            for part in ("count", "sum")]
 
 
 def ask_at_once(server, requests):

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -131,6 +132,13 @@ def serialize(graph):
     return model.SerializeToString()
 
 
+def manifest(file):
+    """A manifest.json for a version that has this file only."""
+    contents = file.read_bytes()
+    return json.dumps({"format": 1, "files": [{"path": file.name, "bytes": len(contents),
+                                               "sha256": hashlib.sha256(contents).hexdigest()}]})
+
+
 class Repository:
     """A temporary model repository; remove() takes it away."""
 
@@ -142,9 +150,7 @@ class Repository:
         (self.path / model).mkdir(exist_ok=True)
         staged = pathlib.Path(tempfile.mkdtemp(prefix=".tmp-", dir=self.path / model))
         (staged / "model.onnx").write_bytes(contents)
-        (staged / "manifest.json").write_text(json.dumps({"format": 1, "files": [
-            {"path": "model.onnx", "bytes": len(contents),
-             "sha256": hashlib.sha256(contents).hexdigest()}]}))
+        (staged / "manifest.json").write_text(manifest(staged / "model.onnx"))
         staged.chmod(0o755)
         staged.rename(self.path / model / str(version))
         return self
@@ -260,6 +266,14 @@ class Server:
             code = "nothing: it did not end"
         if kind is None and code != 0:
             raise AssertionError(f"baton-server ended with {code}; its log:\n{self.log()}")
+
+
+def batches(server):
+    """How many batches of the model "m" ran, and how many rows were in them."""
+    text = server.metrics()
+    return [sum(float(value) for value in re.findall(
+        rf'^baton_batch_size_{part}{{[^}}]*model="m"[^}}]*}} (\S+)$', text, re.MULTILINE))
+            for part in ("count", "sum")]
 
 
 def run_server_to_its_end(*flags):

@@ -18,6 +18,7 @@ using ::testing::HasSubstr;
 using testing::ModelBuilder;
 using testing::RandomTensor;
 using testing::RunModel;
+using testing::SetFloat;
 using testing::SetInts;
 
 std::string LoadError(const std::string& onnx) {
@@ -98,6 +99,27 @@ TEST(ModelTest, HoldsOneSymbolToOneSize) {
   const std::vector<Shape> shapes = {{2, 2}, {3, 2}};
   EXPECT_THAT(std::string(model->GetPlan(shapes, 1).status().message()),
               HasSubstr("\"batch\" is 2 in another input"));
+}
+
+TEST(ModelTest, ModelsWithOtherWeightsHaveTheSameStructure) {
+  const auto structure = [](float weight, int64_t columns, int64_t axis, const char* op) {
+    ModelBuilder m;
+    m.Input("x", DataType::kFloat, {-1, columns});
+    m.Constant("w", Tensor::From<float>({}, {weight}));
+    m.Constant("axes", Tensor::From<int64_t>({1}, {axis}));
+    m.Node("Mul", {"x", "w"}, {"a"});
+    m.Node("ReduceSum", {"a", "axes"}, {"b"});
+    SetFloat(m.Node(op, {"b"}, {"y"}), "alpha", 1);
+    m.Output("y", DataType::kFloat, {-1, -1});
+    const auto model = Model::Parse(m.Build(), "", {});
+    EXPECT_TRUE(model.ok()) << model.status();
+    return model.ok() ? (*model)->structure() : 0;
+  };
+  const uint64_t one = structure(1, 4, 0, "Elu");
+  EXPECT_EQ(structure(2, 4, 0, "Elu"), one);
+  EXPECT_NE(structure(1, 5, 0, "Elu"), one);
+  EXPECT_NE(structure(1, 4, 1, "Elu"), one);
+  EXPECT_NE(structure(1, 4, 0, "Celu"), one);
 }
 
 TEST(ModelTest, KeepsPlansByShapeAndThreads) {

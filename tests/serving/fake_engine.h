@@ -23,6 +23,7 @@ struct FakeModelOptions {
   bool fixed_batch = false;     // x is float[1, 4]
   int64_t reject_columns = -1;  // GetPlan refuses this many columns
   float reject_value = -1e30F;  // Run refuses x[row, 0] of this value
+  uint64_t structure = 1;       // as Model::structure
   std::string fault = {};       // of every Run: "nan", "error", "slow" (by about 1 ms)
 };
 
@@ -51,6 +52,7 @@ class FakeModel final : public engine::Model {
   explicit FakeModel(const FakeModelOptions& options = {});
   ~FakeModel() override;
   const engine::Signature& signature() const override { return signature_; }
+  uint64_t structure() const override { return options_.structure; }
   absl::StatusOr<std::shared_ptr<const engine::Plan>> GetPlan(absl::Span<const Shape> shapes,
                                                               int threads) const override;
   std::shared_ptr<const engine::Plan> FindPlan(absl::Span<const Shape>, int) const override {
@@ -108,9 +110,12 @@ class FakeRuntime final : public serving::Runtime {
                             const engine::Tolerance& tolerance, int threads,
                             engine::GoldenResult& result) override;
   std::unique_ptr<serving::Executor> NewExecutor() override {
-    return std::make_unique<FakeExecutor>();
+    auto executor = std::make_unique<FakeExecutor>();
+    executor->on_run = [this](const FakePlan&) { ++runs_; };
+    return executor;
   }
   int loads() const { return loads_; }
+  int runs() const { return runs_; }  // of plans
   int64_t MemoryInUse() override { return memory_per_model * FakeModel::alive(); }
 
   // Set before the server starts.
@@ -119,6 +124,7 @@ class FakeRuntime final : public serving::Runtime {
 
  private:
   std::atomic<int> loads_{0};
+  std::atomic<int> runs_{0};
 };
 
 // A row of four values and its view.

@@ -50,8 +50,8 @@ class ModelServableTest : public ::testing::Test {
     }
     auto warm = WarmUp(*fake_, {}, options, executor_, clock_);
     ASSERT_TRUE(warm.ok()) << warm.status();
-    warm->costs = {{1, cost_seconds_}};
-    warm->best_rows = warm->batched ? limits_.max_batch_rows : 1;
+    warm->measured.costs = {{1, cost_seconds_}};
+    warm->measured.best_rows = warm->batched ? limits_.max_batch_rows : 1;
     executor_.calls.clear();
     servable_ = std::make_shared<ModelServable>("m", 1, fake_, *std::move(warm), limits_, options_,
                                                 context_);

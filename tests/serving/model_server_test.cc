@@ -54,6 +54,16 @@ TEST_F(ModelServerTest, ReplacesAVersionByTheNextAndFreesIt) {
   EXPECT_THAT(server_->metrics().Render(), HasSubstr("baton_swaps_total{model=\"m\"} 1\n"));
 }
 
+TEST_F(ModelServerTest, DoesNotMeasureTheNextVersionOfTheSameModel) {
+  Publish("m", 1, "1 1");
+  Start();
+  AwaitState("m", 1, VersionState::kReady);
+  const int first = runtime_->runs();
+  Publish("m", 2, "1 2");
+  AwaitState("m", 2, VersionState::kReady);
+  EXPECT_LT(runtime_->runs() - first, first / 2);
+}
+
 TEST_F(ModelServerTest, WarmUpRequestsThatFailFailTheVersion) {
   options_.warm_up_requests = [](const std::string&, const std::shared_ptr<Servable>&) {
     return absl::InvalidArgumentError("no such request");

@@ -12,6 +12,7 @@ namespace {
 using ::baton::testing::FakeClock;
 using ::baton::testing::FakeExecutor;
 using ::baton::testing::FakeModel;
+using ::baton::testing::FakeModelOptions;
 using ::baton::testing::FakePlan;
 using std::chrono::microseconds;
 using ::testing::Contains;
@@ -64,23 +65,23 @@ TEST_F(WarmUpTest, CompilesPowersOfTwoWhileRowsGetCheaper) {
   const WarmUpResult result = Run(FakeModel());
   EXPECT_TRUE(result.batched);
   EXPECT_THAT(Sizes(result, kRow), ElementsAre(1, 2, 4, 8, 16));
-  EXPECT_EQ(result.best_rows, 16);
-  EXPECT_EQ(result.largest_rows, 16);
-  EXPECT_THAT(result.costs, Contains(std::pair<int64_t, double>(8, 108e-6)));
+  EXPECT_EQ(result.measured.best_rows, 16);
+  EXPECT_EQ(result.measured.largest_rows, 16);
+  EXPECT_THAT(result.measured.costs, Contains(std::pair<int64_t, double>(8, 108e-6)));
 }
 
 TEST_F(WarmUpTest, StopsWhereALargerBatchBringsNothing) {
   SetCost(microseconds(0), microseconds(1000));
   const WarmUpResult result = Run(FakeModel());
   EXPECT_TRUE(result.batched);
-  EXPECT_EQ(result.best_rows, 1);
+  EXPECT_EQ(result.measured.best_rows, 1);
   EXPECT_THAT(Sizes(result, kRow), ElementsAre(1, 2, 4));
 }
 
 TEST_F(WarmUpTest, DoesNotBatchAModelWhoseRowsDependOnEachOther) {
   const WarmUpResult result = Run(FakeModel({.mixes_rows = true}));
   EXPECT_FALSE(result.batched);
-  EXPECT_EQ(result.best_rows, 1);
+  EXPECT_EQ(result.measured.best_rows, 1);
   EXPECT_THAT(Sizes(result, {2, 1, 4}), ElementsAre(1));  // the whole shape [1,4] as it is
   EXPECT_THAT(result.warnings, ElementsAre(HasSubstr("requests are not batched: output \"y\"")));
 }
@@ -100,12 +101,12 @@ TEST_F(WarmUpTest, KeepsParallelPlansOnlyWhereTheyAreFaster) {
   options_.parallel_threads = 2;
   SetCost(microseconds(100), microseconds(100));
   const WarmUpResult faster = Run(FakeModel());
-  EXPECT_TRUE(faster.parallel);
+  EXPECT_TRUE(faster.measured.parallel);
   EXPECT_NE(faster.plans.at(kRow)->Find(1)->parallel, nullptr);
 
   executor_.on_run = [this](const FakePlan&) { clock_.Advance(microseconds(100)); };
   const WarmUpResult no_faster = Run(FakeModel());
-  EXPECT_FALSE(no_faster.parallel);
+  EXPECT_FALSE(no_faster.measured.parallel);
   EXPECT_EQ(no_faster.plans.at(kRow)->Find(1)->parallel, nullptr);
 }
 
@@ -115,6 +116,50 @@ TEST_F(WarmUpTest, HasPlansForWhatTheVersionBeforeRuns) {
   const WarmUpResult result = Run(FakeModel());
   EXPECT_THAT(Sizes(result, kRow), ElementsAre(1, 2, 4, 7));
   EXPECT_THAT(Sizes(result, {3, 1, 1, 1}), IsEmpty());
+}
+
+TEST_F(WarmUpTest, DoesNotMeasureAgainWhatTheVersionBeforeMeasured) {
+  options_.parallel_threads = 2;
+  SetCost(microseconds(100), microseconds(1));
+  options_.before = Run(FakeModel({.scale = 1})).measured;
+  ASSERT_TRUE(options_.before->parallel);
+  executor_.calls.clear();
+  SetCost(microseconds(0), microseconds(1000));
+  const WarmUpResult result = Run(FakeModel({.scale = 2}));
+  EXPECT_THAT(Sizes(result, kRow), ElementsAre(1, 2, 4, 8, 16));
+  EXPECT_NE(result.plans.at(kRow)->Find(16)->parallel, nullptr);
+  EXPECT_EQ(result.measured.best_rows, 16);
+  EXPECT_EQ(result.measured.largest_rows, 16);
+  EXPECT_EQ(result.measured.costs, options_.before->costs);
+  bool parallel_ran = false;
+  for (const FakeExecutor::Call& call : executor_.calls) {
+    EXPECT_LE(call.rows, 2);  // two rows must still give what each gives alone
+    parallel_ran = parallel_ran || call.threads == 2;
+  }
+  EXPECT_TRUE(parallel_ran);
+}
+
+TEST_F(WarmUpTest, MeasuresAgainWhereTheVersionBeforeWasAnother) {
+  SetCost(microseconds(100), microseconds(1));
+  const Measured before = Run(FakeModel()).measured;
+  ASSERT_EQ(before.best_rows, 16);
+  SetCost(microseconds(0), microseconds(1000));
+  const auto best_rows = [&](const Measured& known, const FakeModelOptions& model) {
+    options_.before = known;
+    return Run(FakeModel(model)).measured.best_rows;
+  };
+  EXPECT_EQ(best_rows(before, {}), 16);
+  EXPECT_EQ(best_rows(before, {.structure = 2}), 1);
+  EXPECT_EQ(best_rows(before, {.fixed_batch = true}), 1);
+  Measured other = before;
+  other.max_batch_rows = 8;
+  EXPECT_EQ(best_rows(other, {}), 1);
+  other = before;
+  other.parallel_threads = 2;
+  EXPECT_EQ(best_rows(other, {}), 1);
+  other = before;
+  other.costs.clear();  // as of one whose shapes were not known
+  EXPECT_EQ(best_rows(other, {}), 1);
 }
 
 TEST_F(WarmUpTest, TakesShapesFromSamplesWhereTheModelLeavesThemOpen) {
@@ -180,7 +225,7 @@ TEST_F(WarmUpTest, CompilesTheBucketsAhead) {
     EXPECT_THAT(Sizes(result, {1, columns}), ElementsAre(1, 2, 4, 8, 16)) << columns;
   }
   EXPECT_EQ(result.plans.size(), 3U);
-  EXPECT_THAT(result.costs, Contains(std::pair<int64_t, double>(8, 108e-6)));
+  EXPECT_THAT(result.measured.costs, Contains(std::pair<int64_t, double>(8, 108e-6)));
 }
 
 TEST_F(WarmUpTest, ABucketThatTheModelDoesNotRunIsLeftOut) {
