@@ -29,6 +29,7 @@ struct Options {
   int concurrency = 8;
   double rate = 0;
   std::string arrivals = "poisson";
+  double think_time_s = 0;
   int max_in_flight = 10000;
   double duration_s = 10;
   int64_t max_requests = 0;
@@ -135,6 +136,7 @@ LoadOptions ToLoadOptions(const Options& options) {
   load.rate = options.rate;
   load.concurrency = options.rate > 0 ? options.max_in_flight : options.concurrency;
   load.arrivals = options.arrivals == "poisson" ? ArrivalKind::kPoisson : ArrivalKind::kConstant;
+  load.think_time = FromSeconds(options.think_time_s);
   load.seed = options.seed;
   load.warm_up = FromSeconds(options.warm_up_s);
   load.duration = FromSeconds(options.duration_s);
@@ -205,11 +207,16 @@ void AddLoadOptions(CommandLine& command, Options* options) {
   command.Add("--concurrency", options->concurrency, "closed loop: requests always in flight")
       .Range(1, 1000000);
   command
+      .Add("--think-time", options->think_time_s,
+           "closed loop: mean seconds from a reply to the next request (exponential)")
+      .Range(0.0, 1e6);
+  command
       .Add("--rate", options->rate,
            "open loop: requests per second, sent whether or not the earlier "
            "ones were answered; latency counts from the time each was due")
       .Range(0.001, 1e7)
       .Excludes("--concurrency")
+      .Excludes("--think-time")
       .DefaultText("");
   command.Add("--arrivals", options->arrivals, "open loop: poisson or constant gaps")
       .OneOf({"poisson", "constant"})
@@ -251,7 +258,7 @@ void AddBenchCommand(CommandLine& app, Command* chosen) {
       .DefaultText("");
   command.Add("--distinct", options->requests_kept, "different requests to rotate through")
       .Range(1, 100000);
-  command.Add("--seed", options->seed, "of random inputs and Poisson arrivals");
+  command.Add("--seed", options->seed, "of random inputs, Poisson arrivals and think times");
   command.AddSwitch("--fail-on-error", options->fail_on_error,
                     "exit 1 if a request failed or a version went back");
   command.AddSwitch("--quiet", options->quiet, "no progress on stderr");

@@ -8,8 +8,11 @@
 
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <optional>
+#include <random>
 #include <thread>
+#include <tuple>
 #include <utility>
 
 #include "engine/base/cpu.h"
@@ -46,7 +49,8 @@ absl::Status LoadOptions::Validate() const {
                                                    " threads; expected at least as many"));
   }
   if (!(rate >= 0)) return absl::InvalidArgumentError("a negative rate");
-  if (warm_up.count() < 0 || duration.count() < 0 || max_requests < 0 || timeout.count() <= 0) {
+  if (warm_up.count() < 0 || duration.count() < 0 || think_time.count() < 0 || max_requests < 0 ||
+      timeout.count() <= 0) {
     return absl::InvalidArgumentError("a negative time or number");
   }
   return absl::OkStatus();
@@ -68,14 +72,15 @@ void LoadGenerator::Run::WorkerEnded() {
   if (--running == 0) ended.SignalAll();
 }
 
-// One completion queue, its thread, and in an open loop its sending thread.
+// One completion queue, its receiving thread and its sending thread.
 class LoadGenerator::Worker {
  public:
   Worker(Run& run, int index)
       : run_(run),
         index_(index),
         limit_(Share(run.options.concurrency, run.options.threads, index)),
-        next_request_(static_cast<size_t>(index)) {
+        next_request_(static_cast<size_t>(index)),
+        random_(run.options.seed + static_cast<uint64_t>(index)) {
     const int connections = Share(run.options.connections, run.options.threads, index);
     for (int i = 0; i < connections; ++i) {
       connections_.emplace_back(NewChannel(run.options.server, run.options.security),
@@ -85,7 +90,7 @@ class LoadGenerator::Worker {
   ~Worker() { Join(); }
 
   void Start() {
-    if (run_.options.rate > 0) sender_ = std::thread([this] { SendOnTime(); });
+    sender_ = std::thread([this] { run_.options.rate > 0 ? SendOnTime() : SendAfterPauses(); });
     receiver_ = std::thread([this] { Receive(); });
   }
   void Join() {
@@ -135,8 +140,6 @@ class LoadGenerator::Worker {
     std::unique_ptr<grpc::ClientAsyncResponseReader<grpc::ByteBuffer>> call;
     grpc::ByteBuffer reply;
     grpc::Status status;
-    grpc::Alarm pause;
-    bool pausing = false;
     bool measured = false;
     int failures = 0;           // in a row
     SteadyTime time;            // from which latency counts
@@ -169,19 +172,17 @@ class LoadGenerator::Worker {
     slot->call->Finish(&slot->reply, &slot->status, slot);
   }
 
-  // The receiving thread: all of a closed loop, the replies of an open one.
+  // The receiving thread. In a closed loop it sends, too, what need not pause.
   void Receive() {
     PreferShortTurns();  // else it may wait for a core longer than the server took
     const bool open_loop = run_.options.rate > 0;
     bool sending = open_loop;
     if (!open_loop) {
-      for (int i = 0; i < limit_; ++i) {
-        {
-          MutexLock lock(mu_);
-          ++in_flight_;
-        }
-        SendOrRetire(NewSlot());
+      {
+        MutexLock lock(mu_);
+        in_flight_ = limit_;
       }
+      for (int i = 0; i < limit_; ++i) SendAfter(ThinkTime(), NewSlot());
     }
     void* tag = nullptr;
     bool ok = false;
@@ -191,10 +192,6 @@ class LoadGenerator::Worker {
         continue;
       }
       Slot* slot = static_cast<Slot*>(tag);
-      if (std::exchange(slot->pausing, false)) {
-        SendOrRetire(slot);
-        continue;
-      }
       const bool succeeded = Record(slot);
       if (open_loop) {
         MutexLock lock(mu_);
@@ -204,13 +201,12 @@ class LoadGenerator::Worker {
         continue;
       }
       slot->failures = succeeded ? 0 : slot->failures + 1;
-      const auto pause = PauseAfterFailures(slot->failures);
-      if (pause.count() > 0) {
-        slot->pausing = true;
-        slot->pause.Set(&queue_, std::chrono::system_clock::now() + pause, slot);
-      } else {
-        SendOrRetire(slot);
-      }
+      SendAfter(ThinkTime() + PauseAfterFailures(slot->failures), slot);
+    }
+    {
+      MutexLock lock(mu_);
+      ended_ = true;
+      may_send_.SignalAll();
     }
     queue_.Shutdown();
     while (queue_.Next(&tag, &ok)) {
@@ -218,15 +214,63 @@ class LoadGenerator::Worker {
     run_.WorkerEnded();
   }
 
-  void SendOrRetire(Slot* slot) {
+  Duration ThinkTime() {
+    if (run_.options.think_time.count() == 0) return Duration(0);
+    return Duration(static_cast<int64_t>(think_(random_) *
+                                         static_cast<double>(run_.options.think_time.count())));
+  }
+
+  // Sends the slot's next request when a closed loop has paused for so long.
+  void SendAfter(Duration pause, Slot* slot) {
     const SteadyTime now = std::chrono::steady_clock::now();
-    const Run::Ticket ticket = run_.TakeTicket(now);
+    if (pause <= Duration(0)) return SendOrRetire(slot, now);
+    MutexLock lock(mu_);
+    pausing_.emplace(now + pause, slot);
+    may_send_.SignalAll();
+  }
+
+  void SendOrRetire(Slot* slot, SteadyTime time) {
+    const Run::Ticket ticket = run_.TakeTicket(time);
     if (ticket != Run::Ticket::kStop) {
-      Send(slot, now, ticket == Run::Ticket::kMeasured);
+      Send(slot, time, ticket == Run::Ticket::kMeasured);
       return;
     }
     MutexLock lock(mu_);
+    // For the receiving thread, which looks at in_flight_ after each event and may be waiting.
+    if (in_flight_ == 1) sent_all_.Set(&queue_, std::chrono::system_clock::now(), nullptr);
     --in_flight_;
+  }
+
+  // The sending thread of a closed loop: sends what has paused for long enough.
+  void SendAfterPauses() {
+    PreferShortTurns();
+    prctl(PR_SET_TIMERSLACK, 1);  // wake at the nanosecond asked for, not up to 50 us later
+    while (true) {
+      Slot* slot = nullptr;
+      SteadyTime time;
+      {
+        MutexLock lock(mu_);
+        while (!ended_ && !NextIsDue()) {
+          if (pausing_.empty()) {
+            may_send_.Wait(mu_);
+          } else {
+            may_send_.WaitUntil(mu_, pausing_.begin()->first);
+          }
+        }
+        if (ended_) return;
+        std::tie(time, slot) = *pausing_.begin();
+        pausing_.erase(pausing_.begin());
+      }
+      SendOrRetire(slot, std::max(time, std::chrono::steady_clock::now()));
+    }
+  }
+
+  // Whether the first pause is over, or the run will be before it is.
+  bool NextIsDue() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (pausing_.empty()) return false;
+    const SteadyTime due = pausing_.begin()->first;
+    return due <= std::chrono::steady_clock::now() || due >= run_.stop_at ||
+           run_.stopped.load(std::memory_order_relaxed);
   }
 
   bool Idle() {
@@ -326,12 +370,16 @@ class LoadGenerator::Worker {
   grpc::CompletionQueue queue_;
   std::deque<Connection> connections_;
   std::vector<std::unique_ptr<Slot>> slots_;  // of the thread that sends
-  size_t next_request_;                       // of the thread that sends
+  std::atomic<size_t> next_request_;
+  std::mt19937_64 random_;  // of the receiving thread
+  std::exponential_distribution<double> think_{1};
   grpc::Alarm sent_all_;
 
   Mutex mu_;
   CondVar may_send_;
   std::vector<Slot*> idle_ ABSL_GUARDED_BY(mu_);
+  std::multimap<SteadyTime, Slot*> pausing_ ABSL_GUARDED_BY(mu_);  // by when to send
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;                        // a closed loop
   bool wants_slot_ ABSL_GUARDED_BY(mu_) = false;  // the sending thread waits for an idle one
   int64_t in_flight_ ABSL_GUARDED_BY(mu_) = 0;
   LoadStats stats_ ABSL_GUARDED_BY(mu_);

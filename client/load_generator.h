@@ -1,12 +1,13 @@
 // LoadGenerator: sends the same few requests again and again and measures what comes back.
 //
-// Closed loop: a fixed number of requests is always in flight. Open loop: requests are sent at
-// times fixed beforehand, and latency counts from that time, so that a stalled server cannot hide
-// its stall by slowing the load down (coordinated omission).
+// Closed loop: a fixed number of requests is always in flight, but for the time in which the one
+// who sends them thinks. Open loop: requests are sent at times fixed beforehand, and latency counts
+// from that time, so that a stalled server cannot hide its stall by slowing the load down
+// (coordinated omission).
 //
 // Each of its threads drives one completion queue and its share of the connections, on gRPC's
-// generic stub: requests are serialized beforehand and of a reply only the version is read. In an
-// open loop each has a second thread, which sends. All are joined in Finish() or the destructor.
+// generic stub: requests are serialized beforehand and of a reply only the version is read. Each has
+// a second one, which sends what is due later. All are joined in Finish() or the destructor.
 #pragma once
 
 #include <atomic>
@@ -36,7 +37,9 @@ struct LoadOptions {
   double rate = 0;      // requests per second in an open loop; 0: closed loop
   int concurrency = 1;  // in flight; in an open loop the most, beyond which sending falls behind
   ArrivalKind arrivals = ArrivalKind::kConstant;
-  uint64_t seed = 1;                     // of Poisson arrivals
+  // In a closed loop: mean time from a reply to the next request, exponentially distributed.
+  std::chrono::nanoseconds think_time{0};
+  uint64_t seed = 1;                     // of Poisson arrivals and think times
   std::chrono::nanoseconds warm_up{0};   // requests sent in this time are not measured
   std::chrono::nanoseconds duration{0};  // of the measurement; 0: until Stop()
   int64_t max_requests = 0;              // measured ones; 0: no limit

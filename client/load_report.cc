@@ -52,7 +52,9 @@ std::string Mode(const LoadOptions& options) {
                            options.arrivals == ArrivalKind::kPoisson ? "Poisson" : "constant",
                            connections);
   }
-  return absl::StrFormat("closed loop, %d in flight, %s", options.concurrency, connections);
+  const double think_s = Seconds(options.think_time);
+  return absl::StrFormat("closed loop, %d in flight, %s%s", options.concurrency, connections,
+                         think_s > 0 ? absl::StrFormat(", %g s of thought", think_s) : "");
 }
 
 std::string VersionName(int64_t version) {
@@ -146,6 +148,7 @@ nlohmann::json LoadReportJson(const LoadSubject& subject, const LoadOptions& opt
     json["send_lag_ms"] = LatencyJson(stats.send_lag);
   } else {
     json["concurrency"] = options.concurrency;
+    json["think_time_s"] = Seconds(options.think_time);
   }
   if (stats.steps_back > 0) json["versions_went_back_example"] = stats.step_back_example;
   for (const auto& [code, error] : stats.errors) {

@@ -1,6 +1,7 @@
 """Swaps under load: versions of a model are published one after the other while 16 connections
 ask for it; windows with swaps take turns with windows without. Prints a Markdown table. Ends with
-1 if a request failed or a version went back."""
+1 if a request failed or a version went back. --seconds: no further windows for a network after so
+long."""
 
 import json
 import pathlib
@@ -45,6 +46,20 @@ class Swapper:
         self.memory[self.swaps] = self.server.watched.memory_mb()
 
 
+def think_time(target, options):
+    """Seconds that each connection thinks so that the machine is as busy as options.load says."""
+    full = load.run_load(*target, f"--concurrency={CONNECTIONS}", seconds=options.window)
+    pause = CONNECTIONS / full["requests_per_s"]
+    for _ in range(5):
+        began, busy = time.monotonic(), busy_seconds()
+        load.run_load(*target, f"--concurrency={CONNECTIONS}", f"--think-time={pause:.6f}",
+                      seconds=options.window / 2)
+        share = (busy_seconds() - busy) / (time.monotonic() - began) / load.CORES
+        load.note(f"thinking {pause * 1000:.3f} ms: {share:.0%} of the CPU")
+        pause *= min(max(share / options.load, 0.5), 2)
+    return pause
+
+
 def soak(net, options):
     """A row of the table, and whether nothing failed."""
     with load.Nets(net) as nets:
@@ -52,17 +67,12 @@ def soak(net, options):
         with load.Baton(nets) as server:
             swapper = Swapper(nets, server, net)
             target = (server.address, net, nets.input(net), f"--connections={CONNECTIONS}")
-            closed = load.run_load(*target, f"--concurrency={CONNECTIONS}", seconds=options.window)
-            # Requests that come one by one cost more than those that come in bursts.
-            full = load.run_load(*target, f"--rate={closed['requests_per_s']:.3f}",
-                                 f"--max-in-flight={CONNECTIONS}", seconds=options.window)
-            # At most so many in flight, as in a closed loop, but paced: latency counts from when a
-            # request was due, so that what a swap delays is not hidden by sending less.
-            paced = [f"--rate={full['requests_per_s'] * options.load:.3f}",
-                     f"--max-in-flight={CONNECTIONS}"]
+            pause = think_time(target, options)
+            paced = [f"--concurrency={CONNECTIONS}", f"--think-time={pause:.6f}"]
             reports = {"quiet": [], "swaps": []}
             shares = []
-            while swapper.swaps < options.swaps:
+            end = time.monotonic() + options.seconds
+            while swapper.swaps < options.swaps and time.monotonic() < end:
                 for kind, found in reports.items():
                     began, busy = time.monotonic(), busy_seconds()
                     clients = load.start_load(*target, *paced, seconds=options.window)
@@ -88,10 +98,11 @@ def soak(net, options):
 
 
 def main():
-    options = load.arguments(__doc__, nets="mlp,resnet50", swaps=1000, window=10.0, load=0.7)
+    options = load.arguments(__doc__, nets="mlp,resnet50", swaps=1000, window=10.0, load=0.7,
+                             seconds=10000.0)
     rows, fine = zip(*(soak(net, options) for net in options.nets.split(",")))
-    print(f"Windows of {options.window:g} s, paced at {options.load:.0%} of what the same "
-          f"{CONNECTIONS} connections reach; medians of the windows' p99.\n")
+    print(f"{CONNECTIONS} connections, each thinking after a reply for so long that the CPU is about "
+          f"{options.load:.0%} busy; windows of {options.window:g} s, medians of their p99.\n")
     load.table(["network", "swaps", "requests", "failed", "went back", "CPU", "p99 ms without",
                 "p99 ms with swaps", "×", "RSS MB after 10", "RSS MB at the end", ""], rows)
     return 0 if all(fine) else 1

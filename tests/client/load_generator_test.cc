@@ -56,6 +56,29 @@ TEST_P(LoadGeneratorTest, ClosedLoopSendsExactlyWhatWasAskedFor) {
   EXPECT_GT(report.stats.latency.MinNs(), 0);
 }
 
+TEST_P(LoadGeneratorTest, ClosedLoopThinksBetweenReplyAndRequest) {
+  options_.concurrency = 2;
+  options_.think_time = std::chrono::milliseconds(10);
+  options_.max_requests = 40;
+  const LoadReport report = RunLoad();
+  EXPECT_EQ(report.stats.Replies(), 40);
+  // Two that think make 200 a second at most; what is random of it is the same in every run.
+  EXPECT_GT(report.elapsed_s, 0.1);
+}
+
+TEST_P(LoadGeneratorTest, WhoThinksForLongDoesNotHoldUpTheEnd) {
+  options_.concurrency = 2;
+  options_.think_time = std::chrono::hours(10);
+  options_.duration = std::chrono::milliseconds(20);
+  EXPECT_EQ(RunLoad().stats.Replies(), 0);
+
+  options_.duration = std::chrono::nanoseconds(0);
+  const auto generator = Make();
+  generator->Start();
+  generator->Stop();
+  EXPECT_EQ(generator->Finish().stats.Replies(), 0);
+}
+
 TEST_P(LoadGeneratorTest, OpenLoopSendsExactlyWhatWasAskedFor) {
   options_.rate = 5000;
   options_.concurrency = 1000;
