@@ -6,8 +6,8 @@
 // (coordinated omission).
 //
 // Each of its threads drives one completion queue and its share of the connections, on gRPC's
-// generic stub: requests are serialized beforehand and of a reply only the version is read. Each has
-// a second one, which sends what is due later. All are joined in Finish() or the destructor.
+// generic stub: requests are serialized beforehand and of a reply only the version is read. Each
+// has a second one, which sends what is due later. All are joined in Finish() or the destructor.
 #pragma once
 
 #include <atomic>
