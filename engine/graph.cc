@@ -25,8 +25,8 @@ size_t Mix(size_t seed, const Tensor& tensor) {
   seed = absl::HashOf(seed, tensor.type(), tensor.shape());
   if (tensor.empty() || IsFloating(tensor.type())) return seed;
   if (tensor.type() == DataType::kString) return absl::HashOf(seed, tensor.values<std::string>());
-  return absl::HashOf(
-      seed, absl::string_view(static_cast<const char*>(tensor.data()), tensor.bytes()));
+  return absl::HashOf(seed,
+                      absl::string_view(static_cast<const char*>(tensor.data()), tensor.bytes()));
 }
 
 template <typename T>

@@ -68,7 +68,8 @@ class ModelServable final : public Servable,
 
   bool batched() const { return batched_; }
   size_t memory_bytes() const { return model_->weight_bytes() + model_->plan_bytes(); }
-  // For the warm-up of the next version: what plans cost, and the shapes and sizes that traffic uses.
+  // For the warm-up of the next version: what plans cost, and the shapes and sizes that traffic
+  // uses.
   const Measured& measured() const { return measured_; }
   std::map<ShapeKey, std::vector<int64_t>> Sizes() const { return queue_.Sizes(); }
 

@@ -345,9 +345,8 @@ class WarmingModel {
       return false;
     }
     for (const auto& [rows, seconds] : before->costs) {
-      ASSIGN_OR_RETURN(
-          PlanSet::Entry entry,
-          CompileTimed(key, rows, before->parallel ? options_.parallel_threads : 1));
+      ASSIGN_OR_RETURN(PlanSet::Entry entry,
+                       CompileTimed(key, rows, before->parallel ? options_.parallel_threads : 1));
       if (rows == 1) {
         const std::vector<Tensor> inputs = MakeInputs(key, rows);
         RETURN_IF_ERROR(Try(*entry.plan, inputs));

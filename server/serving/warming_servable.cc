@@ -54,7 +54,8 @@ absl::Status WarmingServable::Submit(Task task) {
   batch.taken = clock_.Now();
   batch.tasks.push_back({std::move(task), batch.taken, 0});
   NoRecorder recorder;
-  const BatchRun run = RunBatch(batch, warm_.measured.parallel, executor_, clock_, recorder, padding);
+  const BatchRun run =
+      RunBatch(batch, warm_.measured.parallel, executor_, clock_, recorder, padding);
   warm_.run_seconds += run.assemble_seconds + run.compute_seconds + run.output_seconds;
   return absl::OkStatus();
 }

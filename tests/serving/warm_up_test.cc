@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/serving/fake_engine.h"
 #include "tests/support/fake_clock.h"
 
@@ -76,6 +78,20 @@ TEST_F(WarmUpTest, StopsWhereALargerBatchBringsNothing) {
   EXPECT_TRUE(result.batched);
   EXPECT_EQ(result.measured.best_rows, 1);
   EXPECT_THAT(Sizes(result, kRow), ElementsAre(1, 2, 4));
+}
+
+TEST_F(WarmUpTest, MeasuresLongRunsLessOften) {
+  const auto runs_of_one_row = [this](microseconds took) {
+    SetCost(microseconds(0), took);
+    executor_.calls.clear();
+    Run(FakeModel());
+    return std::count_if(executor_.calls.begin(), executor_.calls.end(),
+                         [](const FakeExecutor::Call& call) { return call.rows == 1; });
+  };
+  // Two are for finding out whether rows may be batched.
+  EXPECT_EQ(runs_of_one_row(microseconds(1'000)), 2 + 4);
+  EXPECT_EQ(runs_of_one_row(microseconds(50'000)), 2 + 2);
+  EXPECT_EQ(runs_of_one_row(microseconds(1'500'000)), 2 + 1);
 }
 
 TEST_F(WarmUpTest, DoesNotBatchAModelWhoseRowsDependOnEachOther) {
