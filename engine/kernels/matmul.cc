@@ -1,6 +1,6 @@
 // MatMul and Gemm. With constant weights: oneDNN's inner product on packed weights, with bias,
-// activation and residual in one primitive; for one row of a small matrix, our own. Else: oneDNN's
-// matmul on the operands as they are.
+// activation and residual in one primitive; for few rows and a small matrix, our own. Else:
+// oneDNN's matmul on the operands as they are.
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -37,10 +37,10 @@ std::unique_ptr<Step> FillZero(size_t bytes) {
 
 class RowStep final : public Step {
  public:
-  RowStep(std::shared_ptr<const RowProduct> product, double flops)
-      : product_(std::move(product)), flops_(flops) {}
+  RowStep(std::shared_ptr<const RowProduct> product, int64_t rows, double flops)
+      : product_(std::move(product)), rows_(rows), flops_(flops) {}
   absl::Status Run(const RunContext& r) const override {
-    product_->Run(r.input<float>(0), r.output<float>(0));
+    product_->Run(r.input<float>(0), r.output<float>(0), rows_);
     return absl::OkStatus();
   }
   const char* implementation() const override { return product_->implementation(); }
@@ -48,6 +48,7 @@ class RowStep final : public Step {
 
  private:
   const std::shared_ptr<const RowProduct> product_;
+  const int64_t rows_;
   const double flops_;
 };
 
@@ -91,9 +92,9 @@ class DenseKernel final : public Kernel {
       return FillZero(0);
     }
     const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(k_ * n_);
-    if (rows == 1 && row_ != nullptr) {
+    if (row_ != nullptr && rows <= row_->most_rows()) {
       c.SetOutput(0, output);
-      return std::make_unique<RowStep>(row_, flops);
+      return std::make_unique<RowStep>(row_, rows, flops);
     }
     const int threads = c.ThreadsFor(flops, 4.0 * static_cast<double>(k_ * n_));
     const ScopedThreads scope(threads);

@@ -13,6 +13,7 @@ namespace {
 constexpr int kLanes = 16;
 constexpr int kGroup = 4;   // vectors of columns that are summed at once
 constexpr int kChains = 8;  // sums at once: the next need not wait for the last
+constexpr int kBlock = 6;   // rows at once: their sums of a group just fit into AVX-512's registers
 
 // Narrower where the processor has no such registers: the compiler splits it.
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
@@ -123,7 +124,62 @@ struct RowProduct::Loops {
     }
   }
 
-  BATON_INLINE static void All(const RowProduct& p, const float* x, float* y) {
+  // The same for R rows.
+  template <int V, int R>
+  BATON_INLINE static void GroupOfRows(const RowProduct& p, const float* x, const float*& w,
+                                       float* y, int64_t columns) {
+    Vector sums[R][V];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) Load(w + v * kLanes, sums[r][v]);
+    }
+    w += V * kLanes;
+    for (int64_t i = 0; i < p.k_; ++i, w += V * kLanes) {
+      Vector weights[V];
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) Load(w + v * kLanes, weights[v]);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const float value = x[r * p.k_ + i];
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) sums[r][v] = sums[r][v] + value * weights[v];
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) {
+        Activate(p.activation_, sums[r][v]);
+        const int64_t wanted = std::min<int64_t>(columns - v * kLanes, kLanes);
+        std::memcpy(y + r * p.n_ + v * kLanes, &sums[r][v],
+                    static_cast<size_t>(wanted) * sizeof(float));
+      }
+    }
+  }
+
+  // All columns of R rows.
+  template <int R>
+  BATON_INLINE static void Rows(const RowProduct& p, const float* x, float* y) {
+    const float* w = p.packed_.get();
+    for (int64_t left = p.n_; left > 0; left -= kGroup * kLanes, y += kGroup * kLanes) {
+      switch (std::min<int64_t>(VectorsOf(left), kGroup)) {
+        case 1:
+          GroupOfRows<1, R>(p, x, w, y, left);
+          break;
+        case 2:
+          GroupOfRows<2, R>(p, x, w, y, left);
+          break;
+        case 3:
+          GroupOfRows<3, R>(p, x, w, y, left);
+          break;
+        default:
+          GroupOfRows<4, R>(p, x, w, y, left);
+      }
+    }
+  }
+
+  BATON_INLINE static void One(const RowProduct& p, const float* x, float* y) {
     const float* w = p.packed_.get();
     for (int64_t left = p.n_; left > 0; left -= kGroup * kLanes, y += kGroup * kLanes) {
       switch (std::min<int64_t>(VectorsOf(left), kGroup)) {
@@ -142,13 +198,29 @@ struct RowProduct::Loops {
     }
   }
 
-  static void Plain(const RowProduct& p, const float* x, float* y) { All(p, x, y); }
+  static void Plain(const RowProduct& p, const float* x, float* y, int64_t) { One(p, x, y); }
 #if defined(__x86_64__)
-  [[gnu::target("avx2,fma")]] static void Avx2(const RowProduct& p, const float* x, float* y) {
-    All(p, x, y);
+  [[gnu::target("avx2,fma")]] static void Avx2(const RowProduct& p, const float* x, float* y,
+                                               int64_t) {
+    One(p, x, y);
   }
-  [[gnu::target("avx512f")]] static void Avx512(const RowProduct& p, const float* x, float* y) {
-    All(p, x, y);
+  template <int R>
+  [[gnu::target("avx512f")]] static void Block(const RowProduct& p, const float* x, float* y) {
+    Rows<R>(p, x, y);
+  }
+  [[gnu::target("avx512f")]] static void Avx512(const RowProduct& p, const float* x, float* y,
+                                                int64_t rows) {
+    if (rows == 1) return One(p, x, y);
+    static constexpr void (*kBlocks[kBlock])(const RowProduct&, const float*, float*) = {
+        &Block<1>, &Block<2>, &Block<3>, &Block<4>, &Block<5>, &Block<6>};
+    // Blocks of nearly the same size.
+    for (int64_t blocks = (rows + kBlock - 1) / kBlock; blocks > 0; --blocks) {
+      const int64_t block = (rows + blocks - 1) / blocks;
+      kBlocks[block - 1](p, x, y);
+      x += block * p.k_;
+      y += block * p.n_;
+      rows -= block;
+    }
   }
 #endif
 

@@ -1,5 +1,6 @@
-// RowProduct: one row times a small matrix. There oneDNN's call, which is made for matrices, costs
-// as much as the work. AVX-512 or AVX2 are used where the processor has them. Immutable.
+// RowProduct: one row, or with AVX-512 some rows, times a small matrix. There oneDNN's call, which
+// is made for larger ones, costs as much as the work. AVX-512 or AVX2 are used where the processor
+// has them. Immutable.
 #pragma once
 
 #include <cstddef>
@@ -30,20 +31,24 @@ class RowProduct {
   RowProduct(const Tensor& weights, bool transposed, const Tensor& bias, Activation activation,
              Isa isa = BestIsa());
 
-  // y[n] = activation(x[k] · weights + bias). `y` does not overlap `x`.
-  void Run(const float* x, float* y) const { run_(*this, x, y); }
+  // The most rows for which this is quicker than oneDNN.
+  int64_t most_rows() const { return isa_ == Isa::kAvx512 ? kMostRows : 1; }
+  // y[rows, n] = activation(x[rows, k] · weights + bias). `y` does not overlap `x`. REQUIRES:
+  // 1 <= rows <= most_rows().
+  void Run(const float* x, float* y, int64_t rows) const { run_(*this, x, y, rows); }
 
   size_t bytes() const { return values_ * sizeof(float); }
   const char* implementation() const;
 
  private:
   static constexpr int64_t kMostElements = 128 << 10;
+  static constexpr int64_t kMostRows = 12;
   struct Loops;
 
   const int64_t k_, n_;
   const Activation activation_;
   const Isa isa_;
-  void (*const run_)(const RowProduct&, const float*, float*);
+  void (*const run_)(const RowProduct&, const float*, float*, int64_t rows);
   // Columns by groups of up to 64, each: its biases, then row after row. Padded to whole vectors.
   size_t values_ = 0;
   std::shared_ptr<float> packed_;

@@ -37,9 +37,10 @@ double Expected(Activation activation, double sum) {
   return 0;
 }
 
-std::vector<float> OutputOf(const RowProduct& product, const std::vector<float>& x, size_t n) {
-  std::vector<float> y(n + 1, -77);
-  product.Run(x.data(), y.data());
+std::vector<float> OutputOf(const RowProduct& product, const std::vector<float>& x, size_t n,
+                            int64_t rows = 1) {
+  std::vector<float> y(static_cast<size_t>(rows) * n + 1, -77);
+  product.Run(x.data(), y.data(), rows);
   EXPECT_EQ(y.back(), -77) << "wrote behind the end";
   y.pop_back();
   return y;
@@ -63,6 +64,33 @@ TEST(RowProduct, MultipliesMatricesOfAnySize) {
             double sum = bias.empty() ? 0 : bias.values<float>()[j];
             for (int64_t i = 0; i < k; ++i) sum += x[i] * w[transposed ? j * k + i : i * n + j];
             ASSERT_NEAR(y[j], sum, 1e-4) << product.implementation() << " k " << k << " n " << n;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(RowProduct, EachOfSeveralRowsGivesWhatItGivesAlone) {
+  for (const Isa isa : IsasHere()) {
+    for (const int64_t n : {1, 10, 16, 17, 40, 64, 65, 200}) {
+      for (const int64_t k : {1, 3, 64, 300}) {
+        const RowProduct product(RandomTensor({k, n}, -1, 1, 1), false, RandomTensor({n}, -1, 1, 2),
+                                 Activation::kTanh, isa);
+        for (const int64_t rows : {2, 3, 4, 5, 6, 7, 8, 11, 12}) {
+          if (rows > product.most_rows()) continue;
+          const Tensor input = RandomTensor({rows, k}, -1, 1, 3);
+          const auto x = input.values<float>();
+          const std::vector<float> y =
+              OutputOf(product, {x.begin(), x.end()}, static_cast<size_t>(n), rows);
+          for (int64_t row = 0; row < rows; ++row) {
+            const auto own = x.subspan(static_cast<size_t>(row * k), static_cast<size_t>(k));
+            const std::vector<float> alone =
+                OutputOf(product, {own.begin(), own.end()}, static_cast<size_t>(n));
+            for (int64_t j = 0; j < n; ++j) {
+              ASSERT_NEAR(y[row * n + j], alone[j], 1e-4)
+                  << product.implementation() << " k " << k << " n " << n << " rows " << rows;
+            }
           }
         }
       }
