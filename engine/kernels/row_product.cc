@@ -91,8 +91,8 @@ int64_t VectorsOf(int64_t n) { return (n + kLanes - 1) / kLanes; }
 struct RowProduct::Loops {
   // One group of V vectors of columns, from `w`, which is moved behind it.
   template <int V>
-  BATON_INLINE static void Group(const RowProduct& p, const float* x, const float*& w, float* y,
-                                 int64_t columns) {
+  BATON_INLINE static void GroupOfOneRow(const RowProduct& p, const float* x, const float*& w,
+                                         float* y, int64_t columns) {
     constexpr int kUnroll = kChains / V;
     Vector sums[kUnroll][V] = {};
     for (int v = 0; v < V; ++v) Load(w + v * kLanes, sums[0][v]);
@@ -158,6 +158,16 @@ struct RowProduct::Loops {
     }
   }
 
+  template <int V, int R>
+  BATON_INLINE static void Group(const RowProduct& p, const float* x, const float*& w, float* y,
+                                 int64_t columns) {
+    if constexpr (R == 1) {
+      GroupOfOneRow<V>(p, x, w, y, columns);
+    } else {
+      GroupOfRows<V, R>(p, x, w, y, columns);
+    }
+  }
+
   // All columns of R rows.
   template <int R>
   BATON_INLINE static void Rows(const RowProduct& p, const float* x, float* y) {
@@ -165,44 +175,25 @@ struct RowProduct::Loops {
     for (int64_t left = p.n_; left > 0; left -= kGroup * kLanes, y += kGroup * kLanes) {
       switch (std::min<int64_t>(VectorsOf(left), kGroup)) {
         case 1:
-          GroupOfRows<1, R>(p, x, w, y, left);
+          Group<1, R>(p, x, w, y, left);
           break;
         case 2:
-          GroupOfRows<2, R>(p, x, w, y, left);
+          Group<2, R>(p, x, w, y, left);
           break;
         case 3:
-          GroupOfRows<3, R>(p, x, w, y, left);
+          Group<3, R>(p, x, w, y, left);
           break;
         default:
-          GroupOfRows<4, R>(p, x, w, y, left);
+          Group<4, R>(p, x, w, y, left);
       }
     }
   }
 
-  BATON_INLINE static void One(const RowProduct& p, const float* x, float* y) {
-    const float* w = p.packed_.get();
-    for (int64_t left = p.n_; left > 0; left -= kGroup * kLanes, y += kGroup * kLanes) {
-      switch (std::min<int64_t>(VectorsOf(left), kGroup)) {
-        case 1:
-          Group<1>(p, x, w, y, left);
-          break;
-        case 2:
-          Group<2>(p, x, w, y, left);
-          break;
-        case 3:
-          Group<3>(p, x, w, y, left);
-          break;
-        default:
-          Group<4>(p, x, w, y, left);
-      }
-    }
-  }
-
-  static void Plain(const RowProduct& p, const float* x, float* y, int64_t) { One(p, x, y); }
+  static void Plain(const RowProduct& p, const float* x, float* y, int64_t) { Rows<1>(p, x, y); }
 #if defined(__x86_64__)
   [[gnu::target("avx2,fma")]] static void Avx2(const RowProduct& p, const float* x, float* y,
                                                int64_t) {
-    One(p, x, y);
+    Rows<1>(p, x, y);
   }
   template <int R>
   [[gnu::target("avx512f")]] static void Block(const RowProduct& p, const float* x, float* y) {
@@ -210,7 +201,6 @@ struct RowProduct::Loops {
   }
   [[gnu::target("avx512f")]] static void Avx512(const RowProduct& p, const float* x, float* y,
                                                 int64_t rows) {
-    if (rows == 1) return One(p, x, y);
     static constexpr void (*kBlocks[kBlock])(const RowProduct&, const float*, float*) = {
         &Block<1>, &Block<2>, &Block<3>, &Block<4>, &Block<5>, &Block<6>};
     // Blocks of nearly the same size.

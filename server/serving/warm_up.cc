@@ -76,10 +76,14 @@ void FillRow(Tensor& tensor, int64_t begin, int64_t end, int64_t row) {
   }
 }
 
-ShapeKey KeyOf(const std::vector<Tensor>& inputs, bool batched) {
+std::vector<TensorView> ViewsOf(const std::vector<Tensor>& inputs) {
   std::vector<TensorView> views;
   for (const Tensor& input : inputs) views.push_back(input.view());
-  return MakeShapeKey(views, batched);
+  return views;
+}
+
+ShapeKey KeyOf(const std::vector<Tensor>& inputs, bool batched) {
+  return MakeShapeKey(ViewsOf(inputs), batched);
 }
 
 // The key that the signature allows, with `size` for each free dimension; nothing if there is a
@@ -312,8 +316,7 @@ class WarmingModel {
   // Seconds of the fastest of a few runs; nothing if the plan rejects made-up input.
   absl::StatusOr<std::optional<double>> Measure(const engine::Plan& plan,
                                                 const std::vector<Tensor>& inputs) {
-    std::vector<TensorView> views;
-    for (const Tensor& input : inputs) views.push_back(input.view());
+    const std::vector<TensorView> views = ViewsOf(inputs);
     std::optional<double> fastest;
     for (int i = 0, runs = kRepeats + 1; i < runs; ++i) {  // the first warms caches and arena
       const SteadyTime start = clock_.Now();
@@ -422,9 +425,7 @@ class WarmingModel {
 
   // Runs a plan once.
   absl::Status Try(const engine::Plan& plan, const std::vector<Tensor>& inputs) {
-    std::vector<TensorView> views;
-    for (const Tensor& input : inputs) views.push_back(input.view());
-    const absl::Status status = RunOnce(plan, views).status();
+    const absl::Status status = RunOnce(plan, ViewsOf(inputs)).status();
     const bool made_up = samples_.empty() && absl::IsInvalidArgument(status);
     return made_up ? absl::OkStatus() : status;
   }
