@@ -237,6 +237,7 @@ int64_t BatchQueue::RowsToTake(const Group& group, SteadyTime now, int idle_work
   const bool late = now - group.tasks.front().submitted > limits_.latency_target;
   const int64_t waiting = WaitingRows(group);
   const int64_t rows = std::min(waiting, MaxRows(late));
+  if (limits_.max_delay > Duration(0)) return rows;  // what is left would wait for company again
   const int64_t share = (waiting + idle_workers) / (idle_workers + 1);
   if (share >= rows) return rows;
   return costs_.Estimate(share) <= kWorthSharing * costs_.Estimate(rows) ? share : rows;

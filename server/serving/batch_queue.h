@@ -96,8 +96,8 @@ class BatchQueue {
 
   // Takes the next batch: of the group whose first task is the most urgent (priority, then age),
   // as many tasks in that order as fit. `idle_workers` others could share the work: the batch is
-  // smaller then, if that makes it faster. Without tasks if there is nothing to run now (it may
-  // have dropped some).
+  // smaller then, if that makes it faster and there is no `max_delay`. Without tasks if there is
+  // nothing to run now (it may have dropped some).
   // With `latency_target`: a request that just misses a batch waits for that and runs in the next,
   // so a batch may take half of the target, as estimated. Where a task has waited for longer than
   // the target already, it is the throughput that counts, as without one.

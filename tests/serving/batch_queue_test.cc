@@ -474,6 +474,18 @@ TEST_F(BatchQueueTest, WithADelayGoesAtOnceWhenFullPreferredOrClosed) {
   EXPECT_THAT(TakeRows(), ElementsAre(2));
 }
 
+TEST_F(BatchQueueTest, WithADelayABatchGoesWhole) {
+  limits_.max_batch_rows = 8;
+  limits_.max_delay = milliseconds(5);
+  limits_.preferred_rows = {4};
+  costs_.Set(8, 0.080);  // two workers would be faster
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  EXPECT_EQ(TakeRows(1).size(), 4U);
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(Submit(TaskOf(1)).ok());
+  clock_.Advance(milliseconds(5));
+  EXPECT_EQ(TakeRows(1).size(), 2U);
+}
+
 TEST_F(BatchQueueTest, SharesABatchWithIdleWorkersWhereThatIsFaster) {
   limits_.max_batch_rows = limits_.best_rows = 8;
   costs_.Set(8, 0.080);  // as dear as eight single rows
