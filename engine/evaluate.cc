@@ -122,6 +122,7 @@ class EvaluateContext final : public PrepareContext {
 absl::StatusOr<std::vector<Tensor>> Evaluate(const Node& node, const Kernel& kernel,
                                              absl::Span<const Tensor* const> inputs, int threads,
                                              size_t max_bytes) {
+  const ScopedThreads scope(threads);
   EvaluateContext context(node, inputs, threads);
   ASSIGN_OR_RETURN(const std::unique_ptr<Step> step, kernel.Prepare(context));
   return context.Finish(step.get(), max_bytes);

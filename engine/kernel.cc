@@ -108,8 +108,8 @@ bool IsNeedsData(const absl::Status& status) {
 }
 
 int PrepareContext::ThreadsFor(double flops, double bytes) const {
-  // About 15 µs of one core's work: 2.5 MFLOP, or 500 KB through the caches.
-  return flops >= 2.5e6 || bytes >= 5e5 ? threads() : 1;
+  // 7 to 15 µs of one core's work: 1 MFLOP, or 500 KB through the caches.
+  return flops >= 1e6 || bytes >= 5e5 ? threads() : 1;
 }
 
 absl::StatusOr<const Tensor*> PrepareContext::Data(size_t i) const {
@@ -138,6 +138,7 @@ absl::StatusOr<std::shared_ptr<const void>> PackedWeights::Get(const Tensor& wei
     if (layout == to) return data;
   }
   std::shared_ptr<void> data = AllocateAligned(to.get_size());
+  const ScopedThreads scope(1);  // see ReleaseThreads
   RETURN_IF_ERROR(ReorderNow(from, weights.data(), to, data.get()));
   packed_.emplace_back(to, data);
   bytes_ += to.get_size();

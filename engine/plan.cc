@@ -412,7 +412,7 @@ absl::Status Planner::PlanNode(const Node& node, const Kernel& kernel) {
       inputs.push_back(id == kNoValue ? nullptr : value(id).known);
     }
     absl::StatusOr<std::vector<Tensor>> outputs =
-        Evaluate(node, kernel, inputs, plan_->threads_, kMaxKnownBytes);
+        Evaluate(node, kernel, inputs, /*threads=*/1, kMaxKnownBytes);
     if (outputs.ok()) {
       for (const ValueId id : node.inputs) {
         if (id != kNoValue) Consume(id);

@@ -1,5 +1,7 @@
 #include "engine/session.h"
 
+#include <omp.h>
+
 #include <chrono>
 #include <cstring>
 #include <utility>
@@ -244,5 +246,7 @@ void Session::Trim() {
   state.scratch.Free();
   state.staging.clear();
 }
+
+void ReleaseThreads() { omp_pause_resource_all(omp_pause_soft); }
 
 }  // namespace baton::engine

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/parallel.h"
 #include "engine/kernels/row_product.h"
 
 namespace baton::engine {
@@ -37,18 +38,24 @@ std::unique_ptr<Step> FillZero(size_t bytes) {
 
 class RowStep final : public Step {
  public:
-  RowStep(std::shared_ptr<const RowProduct> product, int64_t rows, double flops)
-      : product_(std::move(product)), rows_(rows), flops_(flops) {}
+  RowStep(std::shared_ptr<const RowProduct> product, int64_t rows, int threads, double flops)
+      : product_(std::move(product)), rows_(rows), threads_(threads), flops_(flops) {}
   absl::Status Run(const RunContext& r) const override {
-    product_->Run(r.input<float>(0), r.output<float>(0), rows_);
+    const float* const x = r.input<float>(0);
+    float* const y = r.output<float>(0);
+    ParallelFor(threads_, rows_, 1, [&](int64_t begin, int64_t end) {
+      product_->Run(x + begin * product_->k(), y + begin * product_->n(), end - begin);
+    });
     return absl::OkStatus();
   }
   const char* implementation() const override { return product_->implementation(); }
   double flops() const override { return flops_; }
+  int threads() const override { return threads_; }
 
  private:
   const std::shared_ptr<const RowProduct> product_;
   const int64_t rows_;
+  const int threads_;
   const double flops_;
 };
 
@@ -92,11 +99,11 @@ class DenseKernel final : public Kernel {
       return FillZero(0);
     }
     const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(k_ * n_);
-    if (row_ != nullptr && rows <= row_->most_rows()) {
-      c.SetOutput(0, output);
-      return std::make_unique<RowStep>(row_, rows, flops);
-    }
     const int threads = c.ThreadsFor(flops, 4.0 * static_cast<double>(k_ * n_));
+    if (row_ != nullptr && rows <= row_->most_rows() * threads) {
+      c.SetOutput(0, output);
+      return std::make_unique<RowStep>(row_, rows, threads, flops);
+    }
     const ScopedThreads scope(threads);
     const Layout bias = bias_.empty() ? Layout() : PlainLayout(DataType::kFloat, {n_});
     const std::optional<DnnlPrimitive> made = MakeInnerProduct(

@@ -31,18 +31,20 @@ class RowProduct {
   RowProduct(const Tensor& weights, bool transposed, const Tensor& bias, Activation activation,
              Isa isa = BestIsa());
 
-  // The most rows for which this is quicker than oneDNN.
+  // The most rows of one thread for which this is no slower than oneDNN.
   int64_t most_rows() const { return isa_ == Isa::kAvx512 ? kMostRows : 1; }
   // y[rows, n] = activation(x[rows, k] · weights + bias). `y` does not overlap `x`. REQUIRES:
   // 1 <= rows <= most_rows().
   void Run(const float* x, float* y, int64_t rows) const { run_(*this, x, y, rows); }
 
+  int64_t k() const { return k_; }
+  int64_t n() const { return n_; }
   size_t bytes() const { return values_ * sizeof(float); }
   const char* implementation() const;
 
  private:
   static constexpr int64_t kMostElements = 128 << 10;
-  static constexpr int64_t kMostRows = 12;
+  static constexpr int64_t kMostRows = 32;
   struct Loops;
 
   const int64_t k_, n_;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/file.h"
 #include "engine/base/status.h"
+#include "engine/session.h"
 #include "server/repository/scan.h"
 #include "server/serving/padding.h"
 #include "server/serving/warm_up_samples.h"
@@ -228,7 +229,9 @@ class Attempt {
 
 VersionLoad LoadVersion(const LoaderOptions& options, const LoadRequest& request, Runtime& runtime,
                         const Clock& clock, const std::function<void(VersionState)>& enter) {
-  return Attempt(options, request, runtime, clock, enter).Run();
+  VersionLoad load = Attempt(options, request, runtime, clock, enter).Run();
+  engine::ReleaseThreads();
+  return load;
 }
 
 }  // namespace baton::serving

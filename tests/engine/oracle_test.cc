@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <ostream>
 
@@ -107,15 +108,23 @@ TEST_P(OracleTest, ResultsEqualOnnxRuntimes) {
   }
 }
 
+template <typename Info>
+std::string NameOf(const Info& info) {
+  const auto& [net, batch, threads] = info.param;
+  return absl::StrCat(net.name, "Batch", batch, "Threads", threads);
+}
+
 INSTANTIATE_TEST_SUITE_P(Nets, OracleTest,
                          ::testing::Combine(::testing::Values(kMlp, kResNet50, kMobileNetV2,
                                                               kSqueezeNet),
                                             ::testing::Values(1, 3, 8), ::testing::Values(1, 2)),
-                         [](const auto& info) {
-                           return absl::StrCat(std::get<0>(info.param).name, "Batch",
-                                               std::get<1>(info.param), "Threads",
-                                               std::get<2>(info.param));
-                         });
+                         NameOf<::testing::TestParamInfo<OracleTest::ParamType>>);
+// Where our own product gives way to oneDNN's, and where two threads share it.
+INSTANTIATE_TEST_SUITE_P(LargeBatches, OracleTest,
+                         ::testing::Combine(::testing::Values(kMlp),
+                                            ::testing::Values(13, 31, 33, 64, 65),
+                                            ::testing::Values(1, 2)),
+                         NameOf<::testing::TestParamInfo<OracleTest::ParamType>>);
 
 // oneDNN falls back to these without a word, at a tenth of the speed or less.
 class ConvolutionTest : public ::testing::TestWithParam<std::tuple<Net, int64_t, int>> {};
@@ -140,11 +149,31 @@ TEST_P(ConvolutionTest, UsesNoSlowImplementation) {
 INSTANTIATE_TEST_SUITE_P(Nets, ConvolutionTest,
                          ::testing::Combine(::testing::Values(kResNet50, kMobileNetV2, kSqueezeNet),
                                             ::testing::Values(1, 8), ::testing::Values(1, 2)),
-                         [](const auto& info) {
-                           return absl::StrCat(std::get<0>(info.param).name, "Batch",
-                                               std::get<1>(info.param), "Threads",
-                                               std::get<2>(info.param));
-                         });
+                         NameOf<::testing::TestParamInfo<ConvolutionTest::ParamType>>);
+
+TEST(ThreadsTest, RunningStartsThemCompilingDoesNotAndReleaseThreadsEndsThem) {
+  const auto threads = [] {
+    const std::filesystem::directory_iterator tasks("/proc/self/task");
+    return std::distance(begin(tasks), end(tasks));
+  };
+  const Shape shape = InputShape(kSqueezeNet, 1);
+  ReleaseThreads();  // those of tests before
+  const auto at_first = threads();
+  const auto model = Model::Parse(Load(kSqueezeNet).onnx, "", {});
+  ASSERT_TRUE(model.ok()) << model.status();
+  const auto plan = (*model)->GetPlan({shape}, 2);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(threads(), at_first);
+
+  const Tensor x = testing::RandomTensor(shape, kSqueezeNet.low, kSqueezeNet.high, 1);
+  Session session;
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(session.Run(**plan, {x.view()}).ok());
+    EXPECT_EQ(threads(), at_first + 1);
+    ReleaseThreads();
+    EXPECT_EQ(threads(), at_first);
+  }
+}
 
 }  // namespace
 }  // namespace baton::engine
