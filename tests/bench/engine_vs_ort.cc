@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -69,11 +70,20 @@ double Median(std::vector<double> values) {
   return *middle;
 }
 
+// Returns when the threads that the side before has left behind spin no more.
+void WaitUntilIdle() {
+  for (std::clock_t before = std::clock();;) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    const std::clock_t now = std::clock();  // the process's CPU time
+    if (now - before < CLOCKS_PER_SEC / 1000) return;
+    before = now;
+  }
+}
+
 // Seconds of one run, over as many runs as fit into `budget` seconds (at least one).
 template <typename Run>
 absl::StatusOr<double> Time(double budget, const Run& run) {
-  // Idle threads of the other side may still be spinning.
-  std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  WaitUntilIdle();
   RETURN_IF_ERROR(run());
   const SteadyTime start = RealClock::Get().Now();
   int64_t runs = 0;

@@ -45,6 +45,9 @@ run() {
         build/venv/bin/python "tests/bench/$name.py") ;;
     *) echo "tests/bench/run.sh: no benchmark \"$name\"; see --help" >&2; exit 2 ;;
   esac
+  case " $* " in
+    *" --help "* | *" -h "*) "${command[@]}" --help; return ;;
+  esac
   {
     # shellcheck disable=SC1091
     echo "Measured $(date -u +%F) on $(. /etc/os-release && echo "$PRETTY_NAME"), kernel $(uname -r), $(nproc) cores, with \`tests/bench/run.sh $name${*:+ $*}\`."
