@@ -1,6 +1,7 @@
 #include "server/serving/model_servable.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
@@ -52,7 +53,7 @@ ModelServable::ModelServable(std::string name, int64_t version,
       model_(std::move(model)),
       batched_(warm.batched),
       fixed_shapes_(HasFixedShapes(model_->signature(), warm.batched)),
-      parallel_threads_(warm.measured.parallel ? options.parallel_threads : 1),
+      parallel_threads_(warm.measured.parallel_seconds > 0 ? options.parallel_threads : 1),
       limited_(limits.max_running > 0),
       measured_(warm.measured),
       padding_(std::move(warm.padding)),
@@ -64,6 +65,7 @@ ModelServable::ModelServable(std::string name, int64_t version,
              Lowered(std::move(limits), warm, fixed_shapes_), context.clock, costs_,
              padding_.get()) {
   for (const auto& [rows, seconds] : measured_.costs) costs_.Set(rows, seconds);
+  if (parallel_threads_ > 1) parallel_costs_.Set(1, measured_.parallel_seconds);
   for (auto& [key, plans] : warm.plans) queue_.SetPlans(key, std::move(plans));
   metrics_->SetMemoryBytes(model_->weight_bytes(), model_->plan_bytes());
 }
@@ -130,19 +132,40 @@ void ModelServable::Run(Batch batch, bool alone, Executor& executor) {
   if (batch.rows <= measured_.largest_rows && batch.plans->Find(batch.rows) == nullptr) {
     CompileLater(batch.key, batch.rows);
   }
-  RunTasks(batch, alone && parallel_threads_ > 1, executor);
+  RunTasks(batch, alone, executor);
   if (queue_.Done()) context_.scheduler.Wake(shared_from_this());
 }
 
-void ModelServable::RunTasks(Batch& batch, bool parallel, Executor& executor) {
-  const bool exact = batch.plans->Find(batch.rows) != nullptr;
+Measured ModelServable::measured() const {
+  Measured now = measured_;
+  if (parallel_threads_ > 1) now.parallel_seconds = parallel_costs_.Estimate(1);
+  return now;
+}
+
+bool ModelServable::IsTrial() {
+  const uint32_t spared = spared_.fetch_add(1, std::memory_order_relaxed) + 1;
+  return std::has_single_bit(spared) || spared % kTrialInterval == 0;
+}
+
+void ModelServable::RunTasks(Batch& batch, bool alone, Executor& executor) {
+  const PlanSet::Entry* const exact = batch.plans->Find(batch.rows);
+  const bool can = alone && parallel_threads_ > 1;
+  const bool pays = can && parallel_costs_.Estimate(batch.rows) < costs_.Estimate(batch.rows);
+  const bool parallel = can && (pays || IsTrial());
   metrics_->RecordBatch(batch.rows);
   Recorder recorder(*metrics_);
   const BatchRun run =
       RunBatch(batch, parallel, executor, context_.clock, recorder, padding_.get());
   if (!run.status.ok()) return;
   metrics_->RecordOutput(batch.rows, run.output_seconds);
-  if (exact && !parallel) costs_.Observe(batch.rows, run.compute_seconds);
+  if (exact == nullptr) return;
+  if (!parallel || exact->parallel == nullptr) {
+    costs_.Observe(batch.rows, run.compute_seconds);
+  } else if (pays) {
+    parallel_costs_.Observe(batch.rows, run.compute_seconds);
+  } else {
+    parallel_costs_.Set(batch.rows, run.compute_seconds);
+  }
 }
 
 void ModelServable::CompileLater(const ShapeKey& key, int64_t rows) {

@@ -3,6 +3,7 @@
 // `compiler`, and sizes of batches that have no plan yet run in pieces until theirs is there.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -70,17 +71,22 @@ class ModelServable final : public Servable,
   size_t memory_bytes() const { return model_->weight_bytes() + model_->plan_bytes(); }
   // For the warm-up of the next version: what plans cost, and the shapes and sizes that traffic
   // uses.
-  const Measured& measured() const { return measured_; }
+  Measured measured() const;
   std::map<ShapeKey, std::vector<int64_t>> Sizes() const { return queue_.Sizes(); }
 
  private:
+  static constexpr uint32_t kTrialInterval = 256;  // but for the first ones
+
   // Whether the task is so cheap that its thread's own lane is to run it.
   bool IsForLane(const Task& task) const;
   // Puts a task that has been checked into the queue; `again` as BatchQueue::Submit. `self` is
   // this.
   absl::Status Enqueue(const std::shared_ptr<ModelServable>& self, Task& task, const ShapeKey& key,
                        bool again = false);
-  void RunTasks(Batch& batch, bool parallel, Executor& executor);
+  // `alone`: all cores may be used. They are where that was faster so far. Where it was not, it is
+  // tried again now and then: what was measured may have had other work beside it.
+  void RunTasks(Batch& batch, bool alone, Executor& executor);
+  bool IsTrial();
   // On the compiler's thread: the plans for `rows` of a shape, and for 1 row.
   void Compile(const ShapeKey& key, int64_t rows);
   void CompileLater(const ShapeKey& key, int64_t rows);
@@ -100,6 +106,8 @@ class ModelServable final : public Servable,
   // Shared with another servable of this version, while one takes over from the other.
   const std::shared_ptr<VersionMetrics> metrics_;
   CostCurve costs_;
+  CostCurve parallel_costs_;         // with all cores; nothing if there are no plans for that
+  std::atomic<uint32_t> spared_{0};  // requests that were alone where all cores did not pay
   BatchQueue queue_;
 
   Mutex mu_;

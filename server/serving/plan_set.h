@@ -25,7 +25,7 @@ class PlanSet {
   struct Entry {
     int64_t rows = 1;
     std::shared_ptr<const engine::Plan> plan;      // one thread
-    std::shared_ptr<const engine::Plan> parallel;  // all cores; null where that is not faster
+    std::shared_ptr<const engine::Plan> parallel;  // all cores; null where that is no faster
   };
 
   // REQUIRES: `entries` not empty, rows differ, and one of them has 1 row.

@@ -91,7 +91,7 @@ class Attempt {
                      WarmUp(model, samples, OptionsOfWarmUp(loaded, padding), *executor, clock_));
     loaded.warm.padding_refused.Update(no_padding);
     if (!loaded.warm.Note().empty()) load_.warnings.push_back(loaded.warm.Note());
-    if (loaded.warm.measured.parallel) {
+    if (loaded.warm.measured.parallel_seconds > 0) {
       step_ = "golden";
       RETURN_IF_ERROR(CheckSamples(model, samples, tolerance, options_.parallel_threads));
       step_ = "warm";

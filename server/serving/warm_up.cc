@@ -18,8 +18,11 @@ namespace {
 constexpr int kRepeats = 3;              // timed runs of a plan; the fastest counts
 constexpr double kLongRun = 0.02;        // seconds: what starts cold does not matter any more
 constexpr double kWorthBatching = 0.95;  // a larger batch must cost this much less for each row
-constexpr double kWorthThreads = 0.8;    // all cores must be this much faster than one
-constexpr int kSizesWithoutGain = 2;     // larger sizes are not tried then
+constexpr double kWorthThreads = 0.8;    // all cores must be this much faster than one,
+// unless it takes so many seconds: other loads and requests may have some of the cores now, and
+// what pays is found out in service.
+constexpr double kJudgedLater = 1e-3;
+constexpr int kSizesWithoutGain = 2;  // larger sizes are not tried then
 // Rows run together must give what they give alone, but for the order of additions.
 constexpr double kRowRtol = 1e-3;
 constexpr double kRowAtol = 1e-4;
@@ -333,6 +336,11 @@ class WarmingModel {
     return fastest;
   }
 
+  // Of the plans for a request that is alone.
+  int ThreadsOf(const Measured& measured) const {
+    return measured.parallel_seconds > 0 ? options_.parallel_threads : 1;
+  }
+
   // How often to run what takes so long.
   int Runs(double seconds) const {
     if (seconds < kLongRun) return kRepeats + 1;
@@ -348,8 +356,7 @@ class WarmingModel {
       return false;
     }
     for (const auto& [rows, seconds] : before->costs) {
-      ASSIGN_OR_RETURN(PlanSet::Entry entry,
-                       CompileTimed(key, rows, before->parallel ? options_.parallel_threads : 1));
+      ASSIGN_OR_RETURN(PlanSet::Entry entry, CompileTimed(key, rows, ThreadsOf(*before)));
       if (rows == 1) {
         const std::vector<Tensor> inputs = MakeInputs(key, rows);
         RETURN_IF_ERROR(Try(*entry.plan, inputs));
@@ -375,15 +382,17 @@ class WarmingModel {
     for (int64_t rows = 1; rows <= most; rows *= 2) {
       ASSIGN_OR_RETURN(
           PlanSet::Entry entry,
-          CompileTimed(key, rows, rows == 1 || measured_.parallel ? options_.parallel_threads : 1));
+          CompileTimed(key, rows, rows == 1 ? options_.parallel_threads : ThreadsOf(measured_)));
       const std::vector<Tensor> inputs = MakeInputs(key, rows);
       ASSIGN_OR_RETURN(const std::optional<double> seconds, Measure(*entry.plan, inputs));
-      if (rows == 1 && entry.parallel != nullptr) {
+      if (entry.parallel != nullptr) {
         ASSIGN_OR_RETURN(const std::optional<double> parallel, Measure(*entry.parallel, inputs));
-        measured_.parallel = seconds && parallel && *parallel < kWorthThreads * *seconds;
-        if (!measured_.parallel) entry.parallel = nullptr;
-      } else if (entry.parallel != nullptr) {
-        RETURN_IF_ERROR(Measure(*entry.parallel, inputs).status());
+        if (rows == 1) {
+          const bool keep = seconds && parallel &&
+                            (*parallel < kWorthThreads * *seconds || *seconds >= kJudgedLater);
+          measured_.parallel_seconds = keep ? *parallel : 0;
+          if (!keep) entry.parallel = nullptr;
+        }
       }
       entries_[key].push_back(std::move(entry));
       measured_.largest_rows = rows * 2 > most ? most : rows;
@@ -414,8 +423,7 @@ class WarmingModel {
       const auto has_size = [rows](const PlanSet::Entry& e) { return e.rows == rows; };
       if (std::any_of(entries.begin(), entries.end(), has_size)) continue;
       if (!result_.batched && rows != 1) continue;
-      ASSIGN_OR_RETURN(PlanSet::Entry entry,
-                       CompileTimed(key, rows, measured_.parallel ? options_.parallel_threads : 1));
+      ASSIGN_OR_RETURN(PlanSet::Entry entry, CompileTimed(key, rows, ThreadsOf(measured_)));
       if (run) RETURN_IF_ERROR(Try(*entry.plan, MakeInputs(key, rows)));
       entries.push_back(std::move(entry));
     }

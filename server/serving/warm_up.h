@@ -45,16 +45,17 @@ struct Measured {
   int64_t max_batch_rows = 0;
   int parallel_threads = 0;
 
-  bool parallel = false;     // plans of all cores are faster for a request alone
-  int64_t best_rows = 1;     // a larger batch costs no less for each row
-  int64_t largest_rows = 1;  // of any plan
+  // Seconds of one row on plans of all cores; 0: there are none, one core is as good.
+  double parallel_seconds = 0;
+  int64_t best_rows = 1;                          // a larger batch costs no less for each row
+  int64_t largest_rows = 1;                       // of any plan
   std::vector<std::pair<int64_t, double>> costs;  // rows, seconds
 };
 
 struct WarmUpOptions {
   bool batching = true;         // false: shapes are taken as they are
   int64_t max_batch_rows = 32;  // largest batch to compile
-  int parallel_threads = 1;     // > 1: also plans of so many threads, where they are faster
+  int parallel_threads = 1;     // > 1: also plans of so many threads, where they may be faster
   double budget_seconds = 2;    // of measuring; sizes that do not fit in are left out
   // Shapes and sizes to have plans for in any case: what the version before this one runs.
   std::map<ShapeKey, std::vector<int64_t>> sizes = {};

@@ -55,7 +55,7 @@ absl::Status WarmingServable::Submit(Task task) {
   batch.tasks.push_back({std::move(task), batch.taken, 0});
   NoRecorder recorder;
   const BatchRun run =
-      RunBatch(batch, warm_.measured.parallel, executor_, clock_, recorder, padding);
+      RunBatch(batch, warm_.measured.parallel_seconds > 0, executor_, clock_, recorder, padding);
   warm_.run_seconds += run.assemble_seconds + run.compute_seconds + run.output_seconds;
   return absl::OkStatus();
 }
@@ -68,7 +68,7 @@ absl::StatusOr<std::shared_ptr<const PlanSet>> WarmingServable::PlansFor(const S
   const SteadyTime start = clock_.Now();
   for (const int64_t size : {int64_t{1}, std::min(rows, warm_.measured.largest_rows)}) {
     RETURN_IF_ERROR(AddEntry(model_, key, size, warm_.batched,
-                             warm_.measured.parallel ? parallel_threads_ : 1, entries));
+                             warm_.measured.parallel_seconds > 0 ? parallel_threads_ : 1, entries));
   }
   warm_.compile_seconds += Seconds(clock_.Now() - start);
   return warm_.plans[key] = std::make_shared<const PlanSet>(std::move(entries));

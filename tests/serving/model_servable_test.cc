@@ -41,7 +41,8 @@ class ModelServableTest : public ::testing::Test {
   }
 
   void Make(const FakeModelOptions& model = {.scale = 2, .offset = 1}) {
-    WarmUpOptions options{.max_batch_rows = limits_.max_batch_rows};
+    WarmUpOptions options{.max_batch_rows = limits_.max_batch_rows,
+                          .parallel_threads = options_.parallel_threads};
     fake_ = std::make_shared<const FakeModel>(model);
     if (lengths_.mode) {
       auto padding = Padding::Make(lengths_, fake_->signature());
@@ -104,6 +105,39 @@ class ModelServableTest : public ::testing::Test {
   std::deque<std::vector<float>> inputs_;
   std::deque<Answer> answers_;
 };
+
+TEST_F(ModelServableTest, ARequestThatIsAloneGetsAllCoresWhereThatIsFaster) {
+  std::chrono::milliseconds with_all{1};
+  executor_.on_run = [&](const FakePlan& plan) {
+    clock_.Advance(plan.threads() > 1 ? with_all : std::chrono::milliseconds(2));
+  };
+  options_.parallel_threads = 2;
+  cost_seconds_ = 2e-3;
+  Make();
+  const auto threads_of_runs = [this](int runs) {
+    executor_.calls.clear();
+    for (int i = 0; i < runs; ++i) {
+      EXPECT_TRUE(Submit({1, 2, 3, 4}).ok());
+      RunAll();
+    }
+    std::vector<int> threads;
+    for (const FakeExecutor::Call& call : executor_.calls) threads.push_back(call.threads);
+    return threads;
+  };
+  EXPECT_THAT(threads_of_runs(3), ElementsAre(2, 2, 2));
+  EXPECT_EQ(servable_->measured().parallel_seconds, 1e-3);
+
+  with_all = std::chrono::milliseconds(4);  // something else has the other cores now
+  threads_of_runs(20);
+  EXPECT_GT(servable_->measured().parallel_seconds, 2e-3);
+  const std::vector<int> one = threads_of_runs(300);
+  EXPECT_LE(std::count(one.begin(), one.end(), 2), 6);  // trials
+  EXPECT_GE(std::count(one.begin(), one.end(), 2), 1);
+
+  with_all = std::chrono::milliseconds(1);
+  EXPECT_EQ(threads_of_runs(300).back(), 2);
+  EXPECT_THAT(threads_of_runs(3), ElementsAre(2, 2, 2));
+}
 
 TEST_F(ModelServableTest, BatchesRequestsAndGivesEachItsRows) {
   Make();

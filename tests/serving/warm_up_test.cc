@@ -117,13 +117,19 @@ TEST_F(WarmUpTest, KeepsParallelPlansOnlyWhereTheyAreFaster) {
   options_.parallel_threads = 2;
   SetCost(microseconds(100), microseconds(100));
   const WarmUpResult faster = Run(FakeModel());
-  EXPECT_TRUE(faster.measured.parallel);
+  EXPECT_EQ(faster.measured.parallel_seconds, 100e-6);
   EXPECT_NE(faster.plans.at(kRow)->Find(1)->parallel, nullptr);
 
   executor_.on_run = [this](const FakePlan&) { clock_.Advance(microseconds(100)); };
   const WarmUpResult no_faster = Run(FakeModel());
-  EXPECT_FALSE(no_faster.measured.parallel);
+  EXPECT_EQ(no_faster.measured.parallel_seconds, 0);
   EXPECT_EQ(no_faster.plans.at(kRow)->Find(1)->parallel, nullptr);
+
+  // What takes long is judged in service: who knows what else the cores do now.
+  executor_.on_run = [this](const FakePlan&) { clock_.Advance(microseconds(1000)); };
+  const WarmUpResult unsure = Run(FakeModel());
+  EXPECT_EQ(unsure.measured.parallel_seconds, 1000e-6);
+  EXPECT_NE(unsure.plans.at(kRow)->Find(1)->parallel, nullptr);
 }
 
 TEST_F(WarmUpTest, HasPlansForWhatTheVersionBeforeRuns) {
@@ -138,7 +144,7 @@ TEST_F(WarmUpTest, DoesNotMeasureAgainWhatTheVersionBeforeMeasured) {
   options_.parallel_threads = 2;
   SetCost(microseconds(100), microseconds(1));
   options_.before = Run(FakeModel({.scale = 1})).measured;
-  ASSERT_TRUE(options_.before->parallel);
+  ASSERT_GT(options_.before->parallel_seconds, 0);
   executor_.calls.clear();
   SetCost(microseconds(0), microseconds(1000));
   const WarmUpResult result = Run(FakeModel({.scale = 2}));
