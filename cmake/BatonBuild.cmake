@@ -44,15 +44,6 @@ function(baton_library name)
   target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
 endfunction()
 
-# What most files of a library with many files include, read once. Clang's builds go without, so
-# that an include that is missing is found.
-function(baton_precompile name)
-  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
-    target_precompile_headers(${name} PRIVATE <algorithm> <functional> <map> <memory> <optional>
-      <string> <vector> <absl/status/statusor.h> <absl/strings/str_cat.h> ${ARGN})
-  endif()
-endfunction()
-
 # baton_program(NAME SOURCES file… DEPS target…)
 function(baton_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
@@ -69,7 +60,7 @@ function(baton_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main baton_flags)
-  baton_precompile(${name} <gmock/gmock.h> <gtest/gtest.h>)
+  target_precompile_headers(${name} PRIVATE <gmock/gmock.h> <gtest/gtest.h>)
   add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT
     "ASAN_OPTIONS=detect_container_overflow=0:detect_stack_use_after_return=1;UBSAN_OPTIONS=print_stacktrace=1;TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/support/tsan.supp:halt_on_error=1;LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/support/lsan.supp")
