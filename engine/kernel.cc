@@ -77,7 +77,6 @@ class DnnlStep final : public Step {
   size_t scratch_bytes() const override { return scratchpad_.get_size(); }
   const char* implementation() const override { return implementation_.c_str(); }
   double flops() const override { return flops_; }
-  int threads() const override { return threads_; }
 
  private:
   static void SetHandle(DnnlState& state, size_t i, void* handle) {

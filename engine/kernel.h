@@ -71,7 +71,6 @@ class Step {
   virtual size_t scratch_bytes() const { return 0; }
   virtual const char* implementation() const { return "baton"; }
   virtual double flops() const { return 0; }
-  virtual int threads() const { return 1; }
 };
 
 // The status with which Prepare says that it needs the data of input `i`, which is not known yet:
@@ -84,7 +83,7 @@ class PrepareContext {
   virtual ~PrepareContext() = default;
 
   // Threads the plan may use, and how many are worth opening for `flops` floating-point
-  // operations and `bytes` of memory traffic: a parallel region costs about 2 µs.
+  // operations and `bytes` of memory traffic: a parallel region costs about 1 µs.
   virtual int threads() const = 0;
   int ThreadsFor(double flops, double bytes) const;
 

@@ -50,7 +50,6 @@ class RowStep final : public Step {
   }
   const char* implementation() const override { return product_->implementation(); }
   double flops() const override { return flops_; }
-  int threads() const override { return threads_; }
 
  private:
   const std::shared_ptr<const RowProduct> product_;
@@ -233,7 +232,6 @@ class GemmStep final : public Step {
   size_t scratch_bytes() const override { return product_->scratch_bytes(); }
   const char* implementation() const override { return product_->implementation(); }
   double flops() const override { return product_->flops(); }
-  int threads() const override { return product_->threads(); }
 
  private:
   const std::unique_ptr<Step> product_;
