@@ -107,7 +107,6 @@ ServableOptions Loader::OptionsOfServable(const repository::ModelConfig& config,
   options.max_request_rows = loaded.max_request_rows;
   // A delay is there to collect company; running inline would defeat it.
   options.max_inline_seconds = MaxDelayUs(config, loaded) > 0 ? 0 : options_.max_inline_seconds;
-  options.parallel_threads = options_.parallel_threads;
   return options;
 }
 

@@ -27,7 +27,6 @@ struct ServableOptions {
   repository::ModelConfig config = {};
   int64_t max_request_rows = 1;   // where requests are batched
   double max_inline_seconds = 0;  // cheaper requests are for Task::lane
-  int parallel_threads = 1;       // of plans for a request that is alone
 };
 
 // What serves every version of a process; outlives all of them.

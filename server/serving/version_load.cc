@@ -207,7 +207,7 @@ class Attempt {
   absl::Status RunOwnRequests(LoadedVersion& loaded, Executor& executor) {
     const auto servable = std::make_shared<WarmingServable>(
         request_.model, request_.version, *loaded.model, request_.config, loaded.max_request_rows,
-        options_.parallel_threads, loaded.warm, executor, clock_);
+        loaded.warm, executor, clock_);
     const std::string model_directory =
         std::filesystem::path(request_.directory).parent_path().string();
     RETURN_IF_ERROR(RunWarmUpSamples(model_directory, *servable, load_.warnings));

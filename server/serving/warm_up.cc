@@ -336,11 +336,6 @@ class WarmingModel {
     return fastest;
   }
 
-  // Of the plans for a request that is alone.
-  int ThreadsOf(const Measured& measured) const {
-    return measured.parallel_seconds > 0 ? options_.parallel_threads : 1;
-  }
-
   // How often to run what takes so long.
   int Runs(double seconds) const {
     if (seconds < kLongRun) return kRepeats + 1;
@@ -356,7 +351,7 @@ class WarmingModel {
       return false;
     }
     for (const auto& [rows, seconds] : before->costs) {
-      ASSIGN_OR_RETURN(PlanSet::Entry entry, CompileTimed(key, rows, ThreadsOf(*before)));
+      ASSIGN_OR_RETURN(PlanSet::Entry entry, CompileTimed(key, rows, before->ThreadsAlone()));
       if (rows == 1) {
         const std::vector<Tensor> inputs = MakeInputs(key, rows);
         RETURN_IF_ERROR(Try(*entry.plan, inputs));
@@ -380,9 +375,9 @@ class WarmingModel {
     double best_per_row = 0;
     int without_gain = 0;
     for (int64_t rows = 1; rows <= most; rows *= 2) {
-      ASSIGN_OR_RETURN(
-          PlanSet::Entry entry,
-          CompileTimed(key, rows, rows == 1 ? options_.parallel_threads : ThreadsOf(measured_)));
+      ASSIGN_OR_RETURN(PlanSet::Entry entry, CompileTimed(key, rows,
+                                                          rows == 1 ? options_.parallel_threads
+                                                                    : measured_.ThreadsAlone()));
       const std::vector<Tensor> inputs = MakeInputs(key, rows);
       ASSIGN_OR_RETURN(const std::optional<double> seconds, Measure(*entry.plan, inputs));
       if (entry.parallel != nullptr) {
@@ -423,7 +418,7 @@ class WarmingModel {
       const auto has_size = [rows](const PlanSet::Entry& e) { return e.rows == rows; };
       if (std::any_of(entries.begin(), entries.end(), has_size)) continue;
       if (!result_.batched && rows != 1) continue;
-      ASSIGN_OR_RETURN(PlanSet::Entry entry, CompileTimed(key, rows, ThreadsOf(measured_)));
+      ASSIGN_OR_RETURN(PlanSet::Entry entry, CompileTimed(key, rows, measured_.ThreadsAlone()));
       if (run) RETURN_IF_ERROR(Try(*entry.plan, MakeInputs(key, rows)));
       entries.push_back(std::move(entry));
     }

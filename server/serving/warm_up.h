@@ -47,6 +47,9 @@ struct Measured {
 
   // Seconds of one row on plans of all cores; 0: there are none, one core is as good.
   double parallel_seconds = 0;
+  // Of the plans for a request that is alone.
+  int ThreadsAlone() const { return parallel_seconds > 0 ? parallel_threads : 1; }
+
   int64_t best_rows = 1;                          // a larger batch costs no less for each row
   int64_t largest_rows = 1;                       // of any plan
   std::vector<std::pair<int64_t, double>> costs;  // rows, seconds

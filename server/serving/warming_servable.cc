@@ -21,14 +21,12 @@ class NoRecorder final : public BatchRecorder {
 
 WarmingServable::WarmingServable(std::string name, int64_t version, const engine::Model& model,
                                  const repository::ModelConfig& config, int64_t max_request_rows,
-                                 int parallel_threads, WarmUpResult& warm, Executor& executor,
-                                 const Clock& clock)
+                                 WarmUpResult& warm, Executor& executor, const Clock& clock)
     : name_(std::move(name)),
       version_(version),
       model_(model),
       config_(config),
       max_request_rows_(max_request_rows),
-      parallel_threads_(parallel_threads),
       warm_(warm),
       executor_(executor),
       clock_(clock),
@@ -55,7 +53,7 @@ absl::Status WarmingServable::Submit(Task task) {
   batch.tasks.push_back({std::move(task), batch.taken, 0});
   NoRecorder recorder;
   const BatchRun run =
-      RunBatch(batch, warm_.measured.parallel_seconds > 0, executor_, clock_, recorder, padding);
+      RunBatch(batch, warm_.measured.ThreadsAlone() > 1, executor_, clock_, recorder, padding);
   warm_.run_seconds += run.assemble_seconds + run.compute_seconds + run.output_seconds;
   return absl::OkStatus();
 }
@@ -67,8 +65,8 @@ absl::StatusOr<std::shared_ptr<const PlanSet>> WarmingServable::PlansFor(const S
   if (known != warm_.plans.end()) entries = known->second->entries();
   const SteadyTime start = clock_.Now();
   for (const int64_t size : {int64_t{1}, std::min(rows, warm_.measured.largest_rows)}) {
-    RETURN_IF_ERROR(AddEntry(model_, key, size, warm_.batched,
-                             warm_.measured.parallel_seconds > 0 ? parallel_threads_ : 1, entries));
+    RETURN_IF_ERROR(
+        AddEntry(model_, key, size, warm_.batched, warm_.measured.ThreadsAlone(), entries));
   }
   warm_.compile_seconds += Seconds(clock_.Now() - start);
   return warm_.plans[key] = std::make_shared<const PlanSet>(std::move(entries));

@@ -22,11 +22,11 @@ namespace baton::serving {
 
 class WarmingServable final : public Servable {
  public:
-  // `warm` is what WarmUp found out about `model`; it takes in the plans. `max_request_rows` and
-  // `parallel_threads` as in ServableOptions. What is given by reference outlives this.
+  // `warm` is what WarmUp found out about `model`; it takes in the plans. `max_request_rows` as
+  // in ServableOptions. What is given by reference outlives this.
   WarmingServable(std::string name, int64_t version, const engine::Model& model,
                   const repository::ModelConfig& config, int64_t max_request_rows,
-                  int parallel_threads, WarmUpResult& warm, Executor& executor, const Clock& clock);
+                  WarmUpResult& warm, Executor& executor, const Clock& clock);
 
   const std::string& model() const override { return name_; }
   int64_t version() const override { return version_; }
@@ -46,7 +46,6 @@ class WarmingServable final : public Servable {
   const engine::Model& model_;
   const repository::ModelConfig& config_;
   const int64_t max_request_rows_;
-  const int parallel_threads_;
   WarmUpResult& warm_;
   Executor& executor_;
   const Clock& clock_;

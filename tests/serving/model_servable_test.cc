@@ -42,7 +42,7 @@ class ModelServableTest : public ::testing::Test {
 
   void Make(const FakeModelOptions& model = {.scale = 2, .offset = 1}) {
     WarmUpOptions options{.max_batch_rows = limits_.max_batch_rows,
-                          .parallel_threads = options_.parallel_threads};
+                          .parallel_threads = parallel_threads_};
     fake_ = std::make_shared<const FakeModel>(model);
     if (lengths_.mode) {
       auto padding = Padding::Make(lengths_, fake_->signature());
@@ -97,6 +97,7 @@ class ModelServableTest : public ::testing::Test {
   ServableOptions options_{.max_request_rows = 16};
   repository::LengthOptions lengths_;
   double cost_seconds_ = 1e-3;
+  int parallel_threads_ = 1;
   FakeExecutor executor_;
   FakeExecutor& own_ = *new FakeExecutor;  // the lane's
   InlineLane lane_{std::unique_ptr<Executor>(&own_)};
@@ -111,7 +112,7 @@ TEST_F(ModelServableTest, ARequestThatIsAloneGetsAllCoresWhereThatIsFaster) {
   executor_.on_run = [&](const FakePlan& plan) {
     clock_.Advance(plan.threads() > 1 ? with_all : std::chrono::milliseconds(2));
   };
-  options_.parallel_threads = 2;
+  parallel_threads_ = 2;
   cost_seconds_ = 2e-3;
   Make();
   const auto threads_of_runs = [this](int runs) {
