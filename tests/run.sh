@@ -8,10 +8,11 @@ Usage: tests/run.sh [--only SECTION]… [--fast] [--no-install]
 Installs what Baton needs (as root or with sudo), builds it and runs every test.
 
 Sections, in this order:
-  checks      format, include order, shell scripts, clang's thread-safety analysis
+  checks      format, include order, shell scripts
   tsan        engine, repository and serving under ThreadSanitizer
   asan-ubsan  all tests under AddressSanitizer and UndefinedBehaviorSanitizer
   release     all tests, built as it ships
+The sanitizers' sections compile with clang, and with its thread-safety analysis.
 
 Options:
   --only SECTION   only this section; repeatable
@@ -71,10 +72,6 @@ section_checks() {
   "$python" tests/check_includes.py || failed=1
   echo "-- shell scripts"
   { list '*.sh'; printf '.ci/run\0'; } | xargs -0 -r shellcheck --severity=warning || failed=1
-  echo "-- thread-safety analysis (clang)"
-  { cmake --preset clang -B build/clang-checks -DBATON_GRPC=OFF -DBATON_TESTS=OFF \
-      -DCMAKE_CXX_FLAGS_DEBUG=-O0 &&
-    cmake --build build/clang-checks; } || failed=1
   return "$failed"
 }
 

@@ -171,7 +171,9 @@ TEST(ThreadsTest, RunningStartsThemCompilingDoesNotAndReleaseThreadsEndsThem) {
     ASSERT_TRUE(session.Run(**plan, {x.view()}).ok());
     EXPECT_EQ(threads(), at_first + 1);
     ReleaseThreads();
+#ifndef __clang__  // whose OpenMP only puts them to sleep
     EXPECT_EQ(threads(), at_first);
+#endif
   }
 }
 

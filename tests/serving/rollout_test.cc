@@ -5,6 +5,7 @@
 #include <cmath>
 #include <fstream>
 
+#include "absl/strings/match.h"
 #include "tests/serving/model_server_fixture.h"
 
 namespace baton::serving {
@@ -147,8 +148,10 @@ TEST_F(RolloutTest, OnlyRequestsWithoutAVersionTakePart) {
   for (int i = 0; i < 20; ++i) EXPECT_EQ(Ask("m", {1, ""}).value, 1);
   EXPECT_EQ(Ask("m").value, 2);
   EXPECT_EQ(Ask("m", {2, ""}).value, 2);
-  EXPECT_THAT(server_->registry().Status("m")->versions[0].note,
-              HasSubstr("live, 1 of 1000000 requests"));
+  Await([&] {  // it is counted after its answer
+    return absl::StrContains(server_->registry().Status("m")->versions[0].note,
+                             "live, 1 of 1000000 requests");
+  });
 }
 
 TEST_F(RolloutTest, ANewerVersionTakesTheCandidatesPlace) {
