@@ -1,6 +1,7 @@
 #include "engine/base/cpu.h"
 
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -92,6 +93,13 @@ void PreferShortTurns() {
   attributes.nice = getpriority(PRIO_PROCESS, 0);
   attributes.runtime_ns = kShortTurnNs;
   syscall(SYS_sched_setattr, 0, &attributes, 0);
+  prctl(PR_SET_TIMERSLACK, 1000UL);
+}
+
+Duration ThreadCpuTime() {
+  timespec time = {};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 long long MemoryLimitBytes() {

@@ -11,6 +11,10 @@ namespace {
 constexpr int kMostCollected = 16;
 // A request that comes so soon after another was run may have company, too.
 constexpr Duration kBurst = std::chrono::microseconds(30);
+// Between runs, where pauses pay; see Coalescing.
+constexpr Duration kPause = std::chrono::microseconds(100);
+// Tasks in a run after which more are waiting anyway.
+constexpr int kEnough = 4;
 
 }  // namespace
 
@@ -36,14 +40,17 @@ void CallLoop::Run(const std::function<std::unique_ptr<serving::Executor>()>& ma
 bool CallLoop::Next(void** tag, bool* ok) {
   if (const int tasks = lane_->tasks(); tasks > 0) {
     const SteadyTime now = std::chrono::steady_clock::now();
-    const bool has_company = collected_ > 1 || now - lane_ran_ < kBurst;
+    const bool has_company = coalescing_.on() || collected_ > 1 || now - lane_ran_ < kBurst;
     if (tasks < kMostCollected && has_company) {
       const auto next = queue_->AsyncNext(tag, ok, gpr_time_0(GPR_CLOCK_MONOTONIC));
       if (next == grpc::CompletionQueue::GOT_EVENT) return true;
     }
     lane_ran_ = now;
     collected_ = tasks;
+    // A thread that spins is always busy, and meant to answer at once.
+    if (spin_ == Duration(0)) coalescing_.NoteRun(now, tasks, ThreadCpuTime);
     lane_->Run();
+    if (coalescing_.on() && tasks < kEnough) std::this_thread::sleep_for(kPause);
   }
   if (spin_ > Duration(0)) {
     const SteadyTime end = std::chrono::steady_clock::now() + spin_;

@@ -17,6 +17,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/mutex.h"
+#include "server/api/coalescing.h"
 #include "server/api/gate.h"
 #include "server/serving/executor.h"
 #include "server/serving/inline_lane.h"
@@ -83,6 +84,7 @@ class CallLoop {
   // When the lane ran last, and how many tasks it had; the loop's thread only.
   SteadyTime lane_ran_{};
   int collected_ = 0;
+  Coalescing coalescing_;  // the loop's thread only
   std::thread thread_;
   bool closed_ = false;            // the owner's thread only
   std::atomic<int64_t> alive_{0};  // calls

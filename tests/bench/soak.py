@@ -1,7 +1,7 @@
 """Swaps under load: versions of a model are published one after the other while 16 connections
 ask for it; windows with swaps take turns with windows without. Prints a Markdown table. Ends with
-1 if a request failed or a version went back. --seconds: no further windows for a network after so
-long."""
+1 if a request failed or a version went back. --swap-windows: so many with swaps after each one
+without. --seconds: no further windows for a network after so long."""
 
 import json
 import pathlib
@@ -73,17 +73,18 @@ def soak(net, options):
             shares = []
             end = time.monotonic() + options.seconds
             while swapper.swaps < options.swaps and time.monotonic() < end:
-                for kind, found in reports.items():
+                for kind in ["quiet"] + ["swaps"] * options.swap_windows:
                     began, busy = time.monotonic(), busy_seconds()
                     clients = load.start_load(*target, *paced, seconds=options.window)
                     while kind == "swaps" and clients.poll() is None and (
                             swapper.swaps < options.swaps):
                         swapper.swap()
-                    found.append(load.finish_load(clients))
+                    report = load.finish_load(clients)
+                    reports[kind].append(report)
                     if kind == "quiet":
                         shares.append((busy_seconds() - busy) / (time.monotonic() - began))
                     load.note(f"{net}: {swapper.swaps} swaps, {kind} p99 "
-                              f"{found[-1]['latency_ms']['p99']:.3f} ms")
+                              f"{report['latency_ms']['p99']:.3f} ms")
     everything = reports["quiet"] + reports["swaps"]
     failed = sum(report["failed"] for report in everything)
     back = sum(report["versions_went_back"] for report in everything)
@@ -98,8 +99,8 @@ def soak(net, options):
 
 
 def main():
-    options = load.arguments(__doc__, nets="mlp,resnet50", swaps=1000, window=10.0, load=0.7,
-                             seconds=10000.0)
+    options = load.arguments(__doc__, nets="mlp,resnet50", swaps=1000, window=10.0, swap_windows=1,
+                             load=0.7, seconds=10000.0)
     rows, fine = zip(*(soak(net, options) for net in options.nets.split(",")))
     print(f"{CONNECTIONS} connections, each thinking after a reply for so long that the CPU is about "
           f"{options.load:.0%} busy; windows of {options.window:g} s, medians of their p99.\n")
