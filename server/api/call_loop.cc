@@ -11,10 +11,6 @@ namespace {
 constexpr int kMostCollected = 16;
 // A request that comes so soon after another was run may have company, too.
 constexpr Duration kBurst = std::chrono::microseconds(30);
-// Between runs, where pauses pay; see Coalescing.
-constexpr Duration kPause = std::chrono::microseconds(100);
-// Tasks in a run after which more are waiting anyway.
-constexpr int kEnough = 4;
 
 }  // namespace
 
@@ -50,7 +46,7 @@ bool CallLoop::Next(void** tag, bool* ok) {
     // A thread that spins is always busy, and meant to answer at once.
     if (spin_ == Duration(0)) coalescing_.NoteRun(now, tasks, ThreadCpuTime);
     lane_->Run();
-    if (coalescing_.on() && tasks < kEnough) std::this_thread::sleep_for(kPause);
+    std::this_thread::sleep_for(coalescing_.PauseAfter(tasks));
   }
   if (spin_ > Duration(0)) {
     const SteadyTime end = std::chrono::steady_clock::now() + spin_;

@@ -25,12 +25,12 @@ void Coalescing::NoteRun(SteadyTime now, int tasks, absl::FunctionRef<Duration()
   ++runs_;
   tasks_ += tasks;
   const bool queued = state_ == State::kCheck && tasks >= kQueue;
-  const double passed = Seconds(now - looked_);
   if (now - looked_ < kLook && !queued) return;
   const Duration cpu_now = cpu_time();
   if (queued) {
     Resume(now);
   } else if (looked_ != SteadyTime{}) {
+    const double passed = Seconds(now - looked_);
     Look(now, tasks_ / passed, Seconds(cpu_now - cpu_time_) / passed);
   }
   looked_ = now;

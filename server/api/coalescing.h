@@ -18,11 +18,15 @@ class Coalescing {
   // has used; called now and then.
   void NoteRun(SteadyTime now, int tasks, absl::FunctionRef<Duration()> cpu_time);
 
-  // Whether to pause after tasks were run.
+  // Whether there are pauses, so that requests come together.
   bool on() const { return state_ == State::kOn; }
+  // How long to pause after a run of so many tasks.
+  Duration PauseAfter(int tasks) const { return on() && tasks < kEnough ? kPause : Duration(0); }
 
  private:
   enum class State { kOff, kOn, kCheck };  // kCheck: off for one look
+  static constexpr Duration kPause = std::chrono::microseconds(100);
+  static constexpr int kEnough = 4;  // tasks in a run: more are waiting anyway
   static constexpr Duration kRetryAfter = std::chrono::seconds(1);
 
   // What was seen since the last look: tasks a second, and the share of the time that the thread

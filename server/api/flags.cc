@@ -144,7 +144,8 @@ void AddFlags(CommandLine& app, RawFlags& raw, HttpOptions& http, ServerFlags& f
           "Most threads that take calls from the network; 0: one for every eight cores");
   app.Add("--grpc_poll_spin_us", flags.grpc.poll_spin_us,
           "How long such a thread polls for the next event before it sleeps: a lone request is "
-          "answered sooner, for a core that is never idle");
+          "answered sooner, for a core that is never idle; nor does the thread pause, then, for "
+          "requests of tiny models to come together");
   app.AddSwitch("--enable_per_model_batching_parameters", flags.serving.per_model_batching,
                 "A version's batching_params.pbtxt counts more than that file");
   app.AddSwitch("--enable_grpc_healthcheck_service", flags.grpc.enable_health,

@@ -31,6 +31,7 @@ class CoalescingTest : public ::testing::Test {
 TEST_F(CoalescingTest, IsOffWhileTheThreadHasTime) {
   Run(seconds(2), 1, microseconds(150), microseconds(75));
   EXPECT_FALSE(coalescing_.on());
+  EXPECT_EQ(coalescing_.PauseAfter(1), Duration(0));
 }
 
 TEST_F(CoalescingTest, IsOffForBursts) {
@@ -41,6 +42,8 @@ TEST_F(CoalescingTest, IsOffForBursts) {
 TEST_F(CoalescingTest, IsOnWhereRequestsOneByOneTakeMostOfTheTime) {
   Run(milliseconds(60), 1, microseconds(100), microseconds(75));
   EXPECT_TRUE(coalescing_.on());
+  EXPECT_GT(coalescing_.PauseAfter(1), Duration(0));
+  EXPECT_EQ(coalescing_.PauseAfter(8), Duration(0));
   // As many come as before, for half of the work; and without pauses no more.
   int times_on = 0;
   for (int i = 0; i < 10000; ++i) {
