@@ -33,7 +33,7 @@ namespace baton::serving {
 
 struct LifecycleOptions {
   int load_threads = 1;            // models that load at once
-  int load_nice = 10;              // their scheduling priority, 0 … 19
+  int load_nice = 15;              // their scheduling priority, 0 … 19
   int load_retries = 0;            // of a version that failed, while its content is the same
   Duration load_retry_interval{};  // between these
   int settle_pictures = 0;         // after which WhenQuiet waits no longer for files to settle

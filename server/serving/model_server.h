@@ -56,7 +56,7 @@ struct ModelServerOptions {
   int max_queue_size = 4096;          // tasks waiting for one version, unless its config says
   double max_queue_seconds = 10;      // work waiting for one version, as estimated
   double max_inline_seconds = 20e-6;  // cheaper requests run on the thread that submits them
-  int loader_nice = 10;               // scheduling priority of the loader, 0 … 19
+  int loader_nice = 15;               // scheduling priority of the loader, 0 … 19
   int load_threads = 2;               // models that load at once
   int load_retries = 0;               // of a version that failed, with unchanged content
   double load_retry_seconds = 60;     // between these

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,12 @@ namespace baton::serving {
 namespace {
 
 constexpr int kNoWorker = -1;  // the one that picks is at work already
+
+// Where more batches have company than this, all cores for one of them only make the next wait, or
+// both share a core.
+constexpr double kMostCompany = 0.4;
+constexpr double kCompanyWeight = 1.0 / 16;  // of a batch, against those before
+constexpr double kCompanyHalfLife = 5;       // seconds
 
 }  // namespace
 
@@ -104,7 +111,8 @@ bool Scheduler::Pick(int index, const Job* outer, Job& job, SteadyTime& next) {
     // Charged now and set right when it has run: workers that pick meanwhile go elsewhere.
     notes.service += batch.estimated_seconds;
     NoteLeastService();
-    job.alone = index == 0 && running_ == 0 && active_.empty();
+    const bool company = NoteCompany(batch.taken);
+    job.alone = index == 0 && !company && company_ < kMostCompany;
     job.source = std::move(source);
     job.estimated_seconds = batch.estimated_seconds;
     job.service = notes.service;
@@ -113,6 +121,14 @@ bool Scheduler::Pick(int index, const Job* outer, Job& job, SteadyTime& next) {
     return true;
   }
   return false;
+}
+
+bool Scheduler::NoteCompany(SteadyTime now) {
+  const bool company = running_ > 0 || !active_.empty();
+  company_ *= std::exp2(-Seconds(now - company_at_) / kCompanyHalfLife);
+  company_ += kCompanyWeight * ((company ? 1 : 0) - company_);
+  company_at_ = now;
+  return company;
 }
 
 double Scheduler::RunAndCharge(Job& job, Executor& executor) {

@@ -31,7 +31,7 @@ class WorkSource {
   // The next batch, as BatchQueue::Take.
   virtual Batch Take(int idle_workers) = 0;
   // Runs it and finishes its tasks, also the dropped. `alone`: nothing else is running or waiting,
-  // and all cores may be used.
+  // nor is likely to come meanwhile, and all cores may be used.
   virtual void Run(Batch batch, bool alone, Executor& executor) = 0;
 
  private:
@@ -97,6 +97,8 @@ class Scheduler {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // To be called when a source's notes have changed.
   void NoteLeastService() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whether the batch that has just been picked has company, and what has become of `company_`.
+  bool NoteCompany(SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WakeIdleWorker() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const int workers_;
@@ -107,7 +109,10 @@ class Scheduler {
   std::vector<std::shared_ptr<WorkSource>> active_ ABSL_GUARDED_BY(mu_);
   std::set<int> idle_ ABSL_GUARDED_BY(mu_);  // workers that wait and have not been woken
   int running_ ABSL_GUARDED_BY(mu_) = 0;     // batches
-  double served_ ABSL_GUARDED_BY(mu_) = 0;   // service of the source picked last: newcomers' start
+  // The share of batches of late that others were running or waiting beside.
+  double company_ ABSL_GUARDED_BY(mu_) = 0;
+  SteadyTime company_at_ ABSL_GUARDED_BY(mu_){};
+  double served_ ABSL_GUARDED_BY(mu_) = 0;  // service of the source picked last: newcomers' start
   // Of the sources that can be taken from: what a worker looks at between steps.
   std::atomic<double> least_service_{kAnyService};
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

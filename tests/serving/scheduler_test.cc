@@ -42,6 +42,7 @@ class FakeSource final : public WorkSource {
     if (!ready_at_.empty() && ready_at_.front() <= now) {
       ready_at_.pop_front();
       batch.tasks.resize(1);
+      batch.taken = now;
       batch.estimated_seconds = estimate;
     }
     if (!ready_at_.empty()) batch.ready_at = ready_at_.front();
@@ -123,6 +124,24 @@ TEST_F(SchedulerTest, ABatchIsAloneOnlyWhenNothingElseWaits) {
   ASSERT_TRUE(scheduler_.RunOne(executor_));
   ASSERT_TRUE(scheduler_.RunOne(executor_));
   EXPECT_THAT(alone_, ElementsAre(false, true));
+}
+
+TEST_F(SchedulerTest, ABatchIsNotAloneWhereMostOfLateHadCompany) {
+  auto source = Source('a', milliseconds(1));
+  const auto run = [&](int batches) {
+    alone_.clear();
+    source->Add(batches);
+    scheduler_.Wake(source);
+    while (scheduler_.RunOne(executor_)) {
+    }
+    return alone_.back();
+  };
+  // One after the other, however quickly, they are.
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(run(1));
+  for (int i = 0; i < 20; ++i) run(4);
+  EXPECT_FALSE(run(1));
+  clock_.Advance(std::chrono::seconds(10));
+  EXPECT_TRUE(run(1));
 }
 
 TEST_F(SchedulerTest, RunsALessServedSourceBetweenTheStepsOfABatch) {
