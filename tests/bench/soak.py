@@ -1,7 +1,7 @@
 """Swaps under load: versions of a model are published one after the other while 16 connections
 ask for it; windows with swaps take turns with windows without. Prints a Markdown table. Ends with
-1 if a request failed or a version went back. --swap-windows: so many with swaps after each one
-without. --seconds: no further windows for a network after so long."""
+1 if a request failed or a version went back. --nets: each with how many windows with swaps come
+after one without. --seconds: no further windows for a network after so long."""
 
 import json
 import pathlib
@@ -60,8 +60,8 @@ def think_time(target, options):
     return pause
 
 
-def soak(net, options):
-    """A row of the table, and whether nothing failed."""
+def soak(net, swap_windows, options):
+    """A row of the table, and whether nothing failed. swap_windows: those after one without."""
     with load.Nets(net) as nets:
         nets.publish(net, 1)
         with load.Baton(nets) as server:
@@ -73,7 +73,9 @@ def soak(net, options):
             shares = []
             end = time.monotonic() + options.seconds
             while swapper.swaps < options.swaps and time.monotonic() < end:
-                for kind in ["quiet"] + ["swaps"] * options.swap_windows:
+                for kind in ["quiet"] + ["swaps"] * swap_windows:
+                    if swapper.swaps >= options.swaps:
+                        break
                     began, busy = time.monotonic(), busy_seconds()
                     clients = load.start_load(*target, *paced, seconds=options.window)
                     while kind == "swaps" and clients.poll() is None and (
@@ -99,9 +101,10 @@ def soak(net, options):
 
 
 def main():
-    options = load.arguments(__doc__, nets="mlp,resnet50", swaps=1000, window=10.0, swap_windows=1,
-                             load=0.7, seconds=10000.0)
-    rows, fine = zip(*(soak(net, options) for net in options.nets.split(",")))
+    options = load.arguments(__doc__, nets="mlp:1,resnet50:10", swaps=1000, window=10.0, load=0.7,
+                             seconds=10000.0)
+    nets = (net.split(":") for net in options.nets.split(","))
+    rows, fine = zip(*(soak(net, int(swap_windows), options) for net, swap_windows in nets))
     print(f"{CONNECTIONS} connections, each thinking after a reply for so long that the CPU is about "
           f"{options.load:.0%} busy; windows of {options.window:g} s, medians of their p99.\n")
     load.table(["network", "swaps", "requests", "failed", "went back", "CPU", "p99 ms without",
