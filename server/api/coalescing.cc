@@ -60,7 +60,7 @@ void Coalescing::Look(SteadyTime now, double rate, double busy) {
         return;
       }
       Resume(now);
-      if (rate * task_seconds_ < kBusyNoMore) state_ = State::kOff;
+      if (rate * task_seconds_ < kBusyNoMore) state_ = State::kOff;  // until more come again
       return;
   }
 }

@@ -97,7 +97,7 @@ class Scheduler {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // To be called when a source's notes have changed.
   void NoteLeastService() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Whether the batch that has just been picked has company, and what has become of `company_`.
+  // Whether others run or wait beside the batch that has just been picked; `company_` counts it.
   bool NoteCompany(SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WakeIdleWorker() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 

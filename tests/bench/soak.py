@@ -1,8 +1,9 @@
 """Swaps under load: versions of a model are published one after the other while 16 connections
 ask for it; windows with swaps take turns with windows without. Prints a Markdown table. Ends with
 1 if a request failed or a version went back. --nets: each with how many windows with swaps come
-after one without. --seconds: no further windows for a network after so long."""
+after one without, 1 if it does not say. --seconds: no further windows for a network after so long."""
 
+import itertools
 import json
 import pathlib
 import sys
@@ -72,21 +73,21 @@ def soak(net, swap_windows, options):
             reports = {"quiet": [], "swaps": []}
             shares = []
             end = time.monotonic() + options.seconds
-            while swapper.swaps < options.swaps and time.monotonic() < end:
-                for kind in ["quiet"] + ["swaps"] * swap_windows:
-                    if swapper.swaps >= options.swaps:
-                        break
-                    began, busy = time.monotonic(), busy_seconds()
-                    clients = load.start_load(*target, *paced, seconds=options.window)
-                    while kind == "swaps" and clients.poll() is None and (
-                            swapper.swaps < options.swaps):
-                        swapper.swap()
-                    report = load.finish_load(clients)
-                    reports[kind].append(report)
-                    if kind == "quiet":
-                        shares.append((busy_seconds() - busy) / (time.monotonic() - began))
-                    load.note(f"{net}: {swapper.swaps} swaps, {kind} p99 "
-                              f"{report['latency_ms']['p99']:.3f} ms")
+            for kind in itertools.cycle(["quiet"] + ["swaps"] * swap_windows):
+                done = swapper.swaps >= options.swaps or time.monotonic() >= end
+                if done and reports["swaps"]:
+                    break
+                began, busy = time.monotonic(), busy_seconds()
+                clients = load.start_load(*target, *paced, seconds=options.window)
+                while kind == "swaps" and clients.poll() is None and (
+                        swapper.swaps < options.swaps):
+                    swapper.swap()
+                report = load.finish_load(clients)
+                reports[kind].append(report)
+                if kind == "quiet":
+                    shares.append((busy_seconds() - busy) / (time.monotonic() - began))
+                load.note(f"{net}: {swapper.swaps} swaps, {kind} p99 "
+                          f"{report['latency_ms']['p99']:.3f} ms")
     everything = reports["quiet"] + reports["swaps"]
     failed = sum(report["failed"] for report in everything)
     back = sum(report["versions_went_back"] for report in everything)
@@ -103,8 +104,8 @@ def soak(net, swap_windows, options):
 def main():
     options = load.arguments(__doc__, nets="mlp:1,resnet50:10", swaps=1000, window=10.0, load=0.7,
                              seconds=10000.0)
-    nets = (net.split(":") for net in options.nets.split(","))
-    rows, fine = zip(*(soak(net, int(swap_windows), options) for net, swap_windows in nets))
+    nets = (net.partition(":") for net in options.nets.split(","))
+    rows, fine = zip(*(soak(net, int(windows or 1), options) for net, _, windows in nets))
     print(f"{CONNECTIONS} connections, each thinking after a reply for so long that the CPU is about "
           f"{options.load:.0%} busy; windows of {options.window:g} s, medians of their p99.\n")
     load.table(["network", "swaps", "requests", "failed", "went back", "CPU", "p99 ms without",
