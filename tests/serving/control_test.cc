@@ -46,10 +46,7 @@ class ControlTest : public ModelServerTest {
         [&](ModelServer::Done done) { server_->SetLabel(model, label, version, std::move(done)); });
   }
   VersionChoice Labelled(const std::string& label) { return {std::nullopt, label}; }
-  void WriteConfig(const std::string& text) {
-    std::ofstream(dir_ / "new.pbtxt") << text;
-    fs::rename(dir_ / "new.pbtxt", dir_ / "m/config.pbtxt");
-  }
+  void WriteConfig(const std::string& text) { WriteFile("m/config.pbtxt", text); }
 };
 
 TEST_F(ControlTest, UnderExplicitControlLoadsWhatItIsAskedTo) {
@@ -259,10 +256,10 @@ TEST_F(ControlTest, FilesThatChangedAreLoadedAnewAndBrokenOnesAreNot) {
   Publish("m", 1, "1 1");
   Start();
   AwaitState("m", 1, VersionState::kReady);
-  std::ofstream(PathOf("m", 1) + "/model.onnx") << "1 10";
+  WriteFile("m/1/model.onnx", "1 10");
   Await([&] { return Ask("m").value == 10; });
   const int loads = runtime_->loads();
-  std::ofstream(PathOf("m", 1) + "/model.onnx") << "broken";
+  WriteFile("m/1/model.onnx", "broken");
   Await([&] { return runtime_->loads() > loads; });
   Publish("other", 1, "1 5");
   AwaitState("other", 1, VersionState::kReady);

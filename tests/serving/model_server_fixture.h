@@ -57,6 +57,11 @@ class ModelServerTest : public ::testing::Test {
     std::filesystem::remove_all(path);
     std::filesystem::rename(staged, path);
   }
+  // A file below the repository, which the server may read at any time: never seen half-written.
+  void WriteFile(const std::string& path, const std::string& content) {
+    std::ofstream(dir_ / ".new") << content;
+    std::filesystem::rename(dir_ / ".new", dir_ / path);
+  }
   std::string PathOf(const std::string& model, int64_t version) const {
     return absl::StrCat(dir_.path(), "/", model, "/", version);
   }

@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <filesystem>
-#include <fstream>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -136,7 +135,7 @@ TEST_F(ModelServerTest, SaysThatAVersionStillChanges) {
 TEST_F(ModelServerTest, FollowsTheVersionPolicyOfTheModelsConfig) {
   Publish("m", 1, "1 1");
   Publish("m", 2, "1 2");
-  std::ofstream(dir_ / "m/config.pbtxt") << "version_policy { all {} }\nmax_batch_size: 4\n";
+  WriteFile("m/config.pbtxt", "version_policy { all {} }\nmax_batch_size: 4\n");
   Start();
   AwaitState("m", 1, VersionState::kReady);
   AwaitState("m", 2, VersionState::kReady);
@@ -147,7 +146,7 @@ TEST_F(ModelServerTest, FollowsTheVersionPolicyOfTheModelsConfig) {
 
 TEST_F(ModelServerTest, ABrokenConfigIsTheModelsErrorAndItIsReadAgain) {
   Publish("m", 1, "1 1");
-  std::ofstream(dir_ / "m/config.pbtxt") << "max_batch_size: many\n";
+  WriteFile("m/config.pbtxt", "max_batch_size: many\n");
   Start();
   Await([&] {
     const auto status = server_->registry().Status("m");
@@ -155,18 +154,18 @@ TEST_F(ModelServerTest, ABrokenConfigIsTheModelsErrorAndItIsReadAgain) {
   });
   EXPECT_THAT(std::string(server_->registry().Status("m")->error.message()),
               HasSubstr("config.pbtxt"));
-  std::ofstream(dir_ / "m/config.pbtxt") << "max_batch_size: 4 # mended\n";
+  WriteFile("m/config.pbtxt", "max_batch_size: 4 # mended\n");
   AwaitState("m", 1, VersionState::kReady);
   EXPECT_TRUE(server_->registry().Status("m")->error.ok());
 }
 
 TEST_F(ModelServerTest, AVersionThatFailedIsTriedAgainWithAnotherConfig) {
   Publish("m", 1, "1 1");
-  std::ofstream(dir_ / "m/config.pbtxt") << "input { name: \"w\" data_type: TYPE_FP32 dims: 4 }\n";
+  WriteFile("m/config.pbtxt", "input { name: \"w\" data_type: TYPE_FP32 dims: 4 }\n");
   Start();
   AwaitState("m", 1, VersionState::kFailed);
   EXPECT_THAT(std::string(StatusOf("m", 1).error.message()), HasSubstr("\"w\""));
-  std::ofstream(dir_ / "m/config.pbtxt") << "max_batch_size: 4\n";
+  WriteFile("m/config.pbtxt", "max_batch_size: 4\n");
   AwaitState("m", 1, VersionState::kReady);
 }
 
