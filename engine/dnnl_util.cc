@@ -229,7 +229,9 @@ std::optional<Eltwise> ToEltwise(const std::string& op, float alpha, float beta)
     return Eltwise{algorithm::eltwise_hardswish, 0, 0};
 #endif
   }
+  if (op == "Mish") return Eltwise{algorithm::eltwise_mish, 0, 0};
   if (op == "Gelu") return Eltwise{algorithm::eltwise_gelu_erf, 0, 0};
+  if (op == "GeluTanh") return Eltwise{algorithm::eltwise_gelu_tanh, 0, 0};
   if (op == "Linear") return Eltwise{algorithm::eltwise_linear, alpha, beta};
   return std::nullopt;
 }
@@ -253,6 +255,13 @@ dnnl::primitive_attr MakeAttr(absl::Span<const PostOp> post_ops) {
   }
   attr.set_post_ops(ops);
   return attr;
+}
+
+size_t DnnlCall::Add(int dnnl_arg, const Layout& layout, const void* data) {
+  memories_.emplace_back(layout, CpuEngine(), const_cast<void*>(data));
+  arguments_.push_back({dnnl_arg, memories_.back().get()});
+  data_.push_back(data);
+  return memories_.size() - 1;
 }
 
 std::optional<DnnlPrimitive> MakeConvolution(const ConvSpec& spec,

@@ -77,6 +77,30 @@ struct DnnlPrimitive {
   std::string implementation;
 };
 
+// A primitive with a memory object for each of its arguments. One thread at a time.
+class DnnlCall {
+ public:
+  explicit DnnlCall(dnnl::primitive primitive) : primitive_(std::move(primitive)) {}
+  // Number of the argument, from 0 on. `data` may come later.
+  size_t Add(int dnnl_arg, const Layout& layout, const void* data = nullptr);
+  void SetData(size_t argument, const void* data) {
+    if (data_[argument] == data) return;
+    data_[argument] = data;
+    dnnl_memory_set_data_handle(memories_[argument].get(), const_cast<void*>(data));
+  }
+  size_t size() const { return memories_.size(); }
+  dnnl_status_t Run(dnnl_stream_t stream) const {
+    return dnnl_primitive_execute(primitive_.get(), stream, static_cast<int>(arguments_.size()),
+                                  arguments_.data());
+  }
+
+ private:
+  const dnnl::primitive primitive_;
+  std::vector<dnnl::memory> memories_;
+  std::vector<dnnl_exec_arg_t> arguments_;
+  std::vector<const void*> data_;
+};
+
 // nullopt if oneDNN has no implementation for the request.
 struct ConvSpec {
   dnnl::algorithm algorithm = dnnl::algorithm::convolution_direct;

@@ -49,6 +49,7 @@ class EvaluateContext final : public PrepareContext {
   void SetMaybeInPlace(size_t output, size_t, Meta meta) override {
     outputs_[output] = std::move(meta);
   }
+  bool SetJoined(size_t, Meta) override { return false; }
   void SetKnown(size_t output, Tensor value) override { known_[output] = std::move(value); }
 
   absl::StatusOr<std::vector<Tensor>> Finish(const Step* step, size_t max_bytes) {

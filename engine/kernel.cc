@@ -23,9 +23,8 @@ class FunctionKernel final : public Kernel {
 };
 
 struct DnnlState final : StepState {
-  std::vector<dnnl::memory> memories;  // one for each argument, the scratchpad last
-  std::vector<dnnl_exec_arg_t> arguments;
-  std::vector<const void*> handles;
+  explicit DnnlState(dnnl::primitive primitive) : call(std::move(primitive)) {}
+  DnnlCall call;  // one argument for each of the step's, the scratchpad last
 };
 
 class DnnlStep final : public Step {
@@ -40,35 +39,26 @@ class DnnlStep final : public Step {
         flops_(flops) {}
 
   std::unique_ptr<StepState> MakeState() const override {
-    auto state = std::make_unique<DnnlState>();
-    const auto add = [&](int arg, const Layout& layout, void* handle) {
-      state->memories.emplace_back(layout, CpuEngine(), handle);
-      state->arguments.push_back({arg, state->memories.back().get()});
-      state->handles.push_back(handle);
-    };
+    auto state = std::make_unique<DnnlState>(primitive_);
     for (const DnnlArgument& a : arguments_) {
-      add(a.dnnl_arg, a.layout, const_cast<void*>(a.fixed.get()));
+      state->call.Add(a.dnnl_arg, a.layout, a.fixed.get());
     }
-    if (scratchpad_.get_size() > 0) add(DNNL_ARG_SCRATCHPAD, scratchpad_, nullptr);
+    if (scratchpad_.get_size() > 0) state->call.Add(DNNL_ARG_SCRATCHPAD, scratchpad_);
     return state;
   }
 
   absl::Status Run(const RunContext& context) const override {
-    auto& state = static_cast<DnnlState&>(*context.state);
+    DnnlCall& call = static_cast<DnnlState&>(*context.state).call;
     for (size_t i = 0; i < arguments_.size(); ++i) {
       const DnnlArgument& a = arguments_[i];
       if (a.from == DnnlArgument::From::kFixed) continue;
       const int32_t* buffers =
           a.from == DnnlArgument::From::kInput ? context.inputs : context.outputs;
-      SetHandle(state, i, context.pointers[buffers[a.index]]);
+      call.SetData(i, context.pointers[buffers[a.index]]);
     }
-    if (state.memories.size() > arguments_.size()) {
-      SetHandle(state, arguments_.size(), context.scratch);
-    }
+    if (call.size() > arguments_.size()) call.SetData(arguments_.size(), context.scratch);
     SetThreads(threads_);
-    const dnnl_status_t status =
-        dnnl_primitive_execute(primitive_.get(), context.stream,
-                               static_cast<int>(state.arguments.size()), state.arguments.data());
+    const dnnl_status_t status = call.Run(context.stream);
     if (status == dnnl_success) [[likely]]
       return absl::OkStatus();
     return DnnlErrorStatus(implementation_, status, "execution failed");
@@ -79,12 +69,6 @@ class DnnlStep final : public Step {
   double flops() const override { return flops_; }
 
  private:
-  static void SetHandle(DnnlState& state, size_t i, void* handle) {
-    if (state.handles[i] == handle) return;
-    state.handles[i] = handle;
-    dnnl_memory_set_data_handle(state.memories[i].get(), handle);
-  }
-
   const dnnl::primitive primitive_;
   const Layout scratchpad_;
   const std::string implementation_;

@@ -118,6 +118,9 @@ class PrepareContext {
   virtual absl::Status SetOverwrite(size_t output, size_t input, Meta meta) = 0;
   // The output may share the buffer of `input` (same bytes, element-wise): used if possible.
   virtual void SetMaybeInPlace(size_t output, size_t input, Meta meta) = 0;
+  // The output is all inputs, one after the other in memory; nothing has to run. False where they
+  // cannot be laid so: then a step has to copy them.
+  virtual bool SetJoined(size_t output, Meta meta) = 0;
   // The output is this; nothing has to run.
   virtual void SetKnown(size_t output, Tensor value) = 0;
 };

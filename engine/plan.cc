@@ -48,7 +48,7 @@ class Planner {
     return std::shared_ptr<const PlanImpl>(std::move(plan_));
   }
 
-  std::vector<std::optional<Meta>> Infer() {
+  Inference Infer() {
     DefineGivenValues();
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
       const Node& node = graph_.nodes[i];
@@ -58,12 +58,15 @@ class Planner {
         if (id != kNoValue) value(id).dynamic = true;
       }
     }
-    std::vector<std::optional<Meta>> metas(values_.size());
+    Inference found{std::vector<std::optional<Meta>>(values_.size()),
+                    std::vector<Tensor>(values_.size())};
     for (size_t i = 0; i < values_.size(); ++i) {
-      const bool known = !values_[i].dynamic && values_[i].meta.type != DataType::kUndefined;
-      if (known) metas[i] = values_[i].meta;
+      const ValueState& state = values_[i];
+      if (state.dynamic || state.meta.type == DataType::kUndefined) continue;
+      found.metas[i] = state.meta;
+      if (state.known != nullptr) found.known[i] = *state.known;
     }
-    return metas;
+    return found;
   }
 
  private:
@@ -104,6 +107,7 @@ class Planner {
   int32_t AddBuffer(Buffer buffer) {
     plan_->buffers_.push_back(buffer);
     pending_.push_back(0);
+    has_parts_.push_back(false);
     return static_cast<int32_t>(plan_->buffers_.size() - 1);
   }
   int32_t AddArena(size_t bytes) {
@@ -230,7 +234,8 @@ class Planner {
   const bool shapes_only_;
   std::shared_ptr<PlanImpl> plan_;
   std::vector<ValueState> values_;
-  std::vector<int> pending_;  // by buffer
+  std::vector<int> pending_;     // by buffer
+  std::vector<bool> has_parts_;  // by buffer
 };
 
 // What a kernel says in Prepare, kept until the node is committed to the plan.
@@ -271,6 +276,22 @@ class Planner::NodeContext final : public PrepareContext {
   void SetMaybeInPlace(size_t output, size_t input, Meta meta) override {
     Set(output, How::kMaybeInPlace, input).meta = Plain(meta);
   }
+  bool SetJoined(size_t output, Meta meta) override {
+    std::vector<int32_t> buffers;
+    for (size_t i = 0; i < node_.inputs.size(); ++i) {
+      const ValueState& state = planner_.value(node_.inputs[i]);
+      const size_t bytes = state.meta.bytes();
+      const Buffer* b = state.buffer < 0 ? nullptr : &planner_.buffer(state.buffer);
+      const bool reorders = metas_[i].layout != state.meta.layout;
+      // Nothing else was or is in that memory.
+      const bool fits = b != nullptr && !reorders && b->kind == Buffer::Kind::kArena &&
+                        b->whole < 0 && b->bytes == bytes && bytes % 64 == 0;
+      if (!fits || std::count(buffers.begin(), buffers.end(), state.buffer) > 0) return false;
+      buffers.push_back(state.buffer);
+    }
+    Set(output, How::kJoined, 0).meta = Plain(meta);
+    return true;
+  }
   void SetKnown(size_t output, Tensor tensor) override {
     Set(output, How::kKnown, 0).known = std::move(tensor);
   }
@@ -283,7 +304,7 @@ class Planner::NodeContext final : public PrepareContext {
   absl::Status Commit(std::unique_ptr<Step> step);
 
  private:
-  enum class How { kUnset, kFresh, kView, kOverwrite, kMaybeInPlace, kKnown };
+  enum class How { kUnset, kFresh, kView, kOverwrite, kMaybeInPlace, kJoined, kKnown };
   struct Output {
     How how = How::kUnset;
     size_t input = 0;
@@ -306,6 +327,7 @@ class Planner::NodeContext final : public PrepareContext {
     const ValueState& state = planner_.value(node_.inputs[i]);
     const Buffer& b = planner_.buffer(input_buffer);
     if (b.kind != Buffer::Kind::kArena || state.uses > 0) return -1;
+    if (b.whole >= 0 || planner_.has_parts_[static_cast<size_t>(input_buffer)]) return -1;
     if (input_buffer == state.buffer && planner_.pending(input_buffer) > 0) return -1;
     return input_buffer;
   }
@@ -345,6 +367,17 @@ absl::StatusOr<int32_t> Planner::NodeContext::OutputBuffer(const Output& output,
       }
       inputs[i] = target;
       return target;
+    }
+    case How::kJoined: {
+      const int32_t whole = planner_.AddArena(output.meta.bytes());
+      planner_.has_parts_[static_cast<size_t>(whole)] = true;
+      size_t offset = 0;
+      for (const int32_t part : inputs) {
+        planner_.buffer(part).whole = whole;
+        planner_.buffer(part).part_offset = offset;
+        offset += planner_.buffer(part).bytes;
+      }
+      return whole;
     }
     default:
       break;
@@ -507,7 +540,14 @@ absl::Status Planner::DefineOutputs() {
 void Planner::PlaceBuffers() {
   std::vector<Buffer*> order;
   for (Buffer& b : plan_->buffers_) {
-    if (b.kind == Buffer::Kind::kArena) order.push_back(&b);
+    if (b.kind != Buffer::Kind::kArena) continue;
+    if (b.whole < 0) {
+      order.push_back(&b);
+    } else {  // a whole comes after its parts
+      Buffer& whole = buffer(b.whole);
+      whole.first_step = std::min(whole.first_step, b.first_step);
+      whole.last_step = std::max(whole.last_step, b.last_step);
+    }
   }
   std::stable_sort(order.begin(), order.end(),
                    [](const Buffer* a, const Buffer* b) { return a->bytes > b->bytes; });
@@ -527,6 +567,9 @@ void Planner::PlaceBuffers() {
                          [](const Buffer* x, const Buffer* y) { return x->offset < y->offset; }),
         b);
   }
+  for (auto b = plan_->buffers_.rbegin(); b != plan_->buffers_.rend(); ++b) {
+    if (b->whole >= 0) b->offset = buffer(b->whole).offset + b->part_offset;
+  }
 }
 
 absl::StatusOr<std::shared_ptr<const PlanImpl>> PlanImpl::Compile(
@@ -541,7 +584,26 @@ absl::StatusOr<std::shared_ptr<const PlanImpl>> PlanImpl::Compile(
   return plan;
 }
 
-std::vector<std::optional<Meta>> InferMetas(const LoadedGraph& loaded) {
+std::shared_ptr<const PlanImpl> PlanImpl::OfPieces(std::shared_ptr<const LoadedGraph> loaded,
+                                                   absl::Span<const Shape> input_shapes,
+                                                   int threads, Pieces pieces) {
+  std::shared_ptr<PlanImpl> plan(new PlanImpl);
+  plan->loaded_ = std::move(loaded);
+  plan->threads_ = threads;
+  plan->input_shapes_.assign(input_shapes.begin(), input_shapes.end());
+  plan->infos_ = pieces.plan->steps();
+  for (const PlannedOutput& piece : pieces.plan->outputs()) {
+    PlannedOutput output = piece;
+    output.shape[0] = input_shapes[0][0];
+    plan->output_shapes_.push_back(output.shape);
+    plan->outputs_.push_back(std::move(output));
+  }
+  plan->arena_bytes_ = pieces.plan->arena_bytes() * static_cast<size_t>(pieces.lanes);
+  plan->pieces_ = std::move(pieces);
+  return plan;
+}
+
+Inference Infer(const LoadedGraph& loaded, int64_t batch) {
   std::map<std::string, int64_t> sizes;
   std::vector<Shape> shapes;
   for (const ValueInfo& input : loaded.graph.signature.inputs) {
@@ -552,19 +614,20 @@ std::vector<std::optional<Meta>> InferMetas(const LoadedGraph& loaded) {
         shape.push_back(dim.value);
         continue;
       }
-      const int64_t sample = i == 0 ? 2 : 32 + 32 * static_cast<int64_t>(sizes.size());
+      const int64_t sample = i == 0 ? batch : 32 + 32 * static_cast<int64_t>(sizes.size());
       shape.push_back(dim.symbol.empty() ? sample
                                          : sizes.emplace(dim.symbol, sample).first->second);
     }
     shapes.push_back(std::move(shape));
   }
-  std::vector<std::optional<Meta>> metas(loaded.graph.values.size());
+  const size_t values = loaded.graph.values.size();
+  Inference found;
   const absl::Status status = CatchDnnl("inferring shapes", [&] {
-    metas = Planner(loaded, shapes, 1, /*shapes_only=*/true).Infer();
+    found = Planner(loaded, shapes, 1, /*shapes_only=*/true).Infer();
     return absl::OkStatus();
   });
-  if (!status.ok()) metas.assign(loaded.graph.values.size(), std::nullopt);
-  return metas;
+  if (status.ok()) return found;
+  return {std::vector<std::optional<Meta>>(values), std::vector<Tensor>(values)};
 }
 
 }  // namespace baton::engine

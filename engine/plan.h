@@ -29,6 +29,8 @@ struct Buffer {
   size_t bytes = 0;
   size_t offset = 0;                  // kArena
   int first_step = 0, last_step = 0;  // kArena: when its contents matter
+  int32_t whole = -1;                 // kArena: it is a part of that buffer, `part_offset` after
+  size_t part_offset = 0;             // its beginning
 };
 
 struct PlannedStep {
@@ -47,11 +49,27 @@ struct PlannedOutput {
   Shape shape;
 };
 
+class PlanImpl;
+
+// A batch that is run in pieces of some rows: rounds of a piece on each thread, and what is left
+// then by all threads together. Rows are the first dimension of every input and output.
+struct Pieces {
+  std::shared_ptr<const PlanImpl> plan;  // of a piece, for one thread
+  std::shared_ptr<const PlanImpl> rest;  // for all threads; null: nothing is left
+  int64_t rows = 0, rounds = 0;
+  int lanes = 0;  // pieces of a round
+};
+
 class PlanImpl final : public Plan {
  public:
   // Compiles. Shapes have been checked against the signature.
   static absl::StatusOr<std::shared_ptr<const PlanImpl>> Compile(
       std::shared_ptr<const LoadedGraph> loaded, absl::Span<const Shape> input_shapes, int threads);
+
+  // A plan of nothing but pieces, which have been compiled.
+  static std::shared_ptr<const PlanImpl> OfPieces(std::shared_ptr<const LoadedGraph> loaded,
+                                                  absl::Span<const Shape> input_shapes, int threads,
+                                                  Pieces pieces);
 
   int threads() const override { return threads_; }
   const std::vector<Shape>& input_shapes() const override { return input_shapes_; }
@@ -63,6 +81,9 @@ class PlanImpl final : public Plan {
   const std::vector<PlannedStep>& planned_steps() const { return steps_; }
   const std::vector<PlannedOutput>& outputs() const { return outputs_; }
   const LoadedGraph& loaded() const { return *loaded_; }
+  // Null unless the plan is one of pieces; it has no steps of its own then, and infos are those of
+  // a piece.
+  const Pieces* pieces() const { return pieces_.plan == nullptr ? nullptr : &pieces_; }
   size_t scratch_bytes() const { return scratch_bytes_; }
   size_t known_bytes() const { return known_bytes_; }
   // Lives as long as the plan: lets a session forget plans that are gone.
@@ -82,12 +103,20 @@ class PlanImpl final : public Plan {
   std::deque<Tensor> known_;  // values that planning has evaluated
   size_t known_bytes_ = 0;
   size_t arena_bytes_ = 0, scratch_bytes_ = 0;
+  Pieces pieces_;
   std::shared_ptr<const PlanImpl*> token_;
 };
 
-// Types and shapes of all values at a sample size (each symbolic dimension gets a size of its own),
-// without compiling anything; nullopt where they depend on data or a kernel is missing.
-std::vector<std::optional<Meta>> InferMetas(const LoadedGraph& loaded);
+// What is known of all values at a sample size (`batch` for the first dimension of an input where
+// it is open, for each other symbolic dimension a size of its own), without compiling anything.
+struct Inference {
+  std::vector<std::optional<Meta>> metas;  // nullopt: depends on data, or a kernel is missing
+  std::vector<Tensor> known;               // constants and what planning evaluates; else empty
+};
+Inference Infer(const LoadedGraph& loaded, int64_t batch);
+inline std::vector<std::optional<Meta>> InferMetas(const LoadedGraph& loaded) {
+  return Infer(loaded, 2).metas;
+}
 
 // Prepares `kernel` for these inputs (null where absent; row-major) and runs it once. For
 // constant folding, for small values while planning, and for dynamic nodes. kOutOfRange if the

@@ -9,6 +9,7 @@
 #include "engine/kernels/broadcast.h"
 #include "engine/kernels/kernels.h"
 #include "engine/kernels/parallel.h"
+#include "engine/kernels/simd.h"
 #include "engine/tensor_types.h"
 
 namespace baton::engine {
@@ -211,9 +212,72 @@ class BinaryStep final : public Step {
   const int64_t size_, result_size_;  // bytes of an element
 };
 
+// A block of 16 channels: y[i] = x[i] op b for each of `positions` vectors of them.
+using RunBlock = void (*)(const float* x, const float* b, float* y, int64_t positions);
+
+struct AddChannels {
+  BATON_INLINE static void Apply(Vector& x, const Vector& b) { x = x + b; }
+};
+struct SubChannels {
+  BATON_INLINE static void Apply(Vector& x, const Vector& b) { x = x - b; }
+};
+struct MulChannels {
+  BATON_INLINE static void Apply(Vector& x, const Vector& b) { x = x * b; }
+};
+struct PReluChannels {
+  BATON_INLINE static void Apply(Vector& x, const Vector& b) { x = x < 0.0f ? x * b : x; }
+};
+template <typename Op>
+struct BlockLoop {
+  BATON_INLINE static void Run(const float* x, const float* b, float* y, int64_t positions) {
+    Vector value, channels;
+    Load(b, channels);
+    for (int64_t i = 0; i < positions; ++i) {
+      Load(x + i * kLanes, value);
+      Op::Apply(value, channels);
+      Store(value, y + i * kLanes);
+    }
+  }
+};
+
+// An operand with channels in blocks, and one with a value for each channel (and image) in blocks,
+// too. Operators that make 0 of two zeros only: that is what channels are padded with.
+struct ChannelBroadcast {
+  size_t x = 0;  // which of the inputs; the other has the values
+  int64_t images = 0, blocks = 0, positions = 0;
+  bool each_image = false;
+};
+
+class ChannelStep final : public Step {
+ public:
+  ChannelStep(RunBlock run, const ChannelBroadcast& shape, int threads)
+      : run_(run), shape_(shape), threads_(threads) {}
+
+  absl::Status Run(const RunContext& r) const override {
+    const float *x = r.input<float>(shape_.x), *b = r.input<float>(1 - shape_.x);
+    float* y = r.output<float>(0);
+    const int64_t size = shape_.positions * kLanes;
+    ParallelFor(threads_, shape_.images * shape_.blocks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t channels = shape_.each_image ? i : i % shape_.blocks;
+        run_(x + i * size, b + channels * kLanes, y + i * size, shape_.positions);
+      }
+    });
+    return absl::OkStatus();
+  }
+
+ private:
+  const RunBlock run_;
+  const ChannelBroadcast shape_;
+  const int threads_;
+};
+
 class BinaryKernel final : public Kernel {
  public:
-  explicit BinaryKernel(std::vector<Variant> variants) : variants_(std::move(variants)) {}
+  // `run_block`: for a value for each channel; null where there is no such loop. `commutes`: so
+  // that either operand may be that.
+  BinaryKernel(std::vector<Variant> variants, RunBlock run_block, bool commutes)
+      : variants_(std::move(variants)), run_block_(run_block), commutes_(commutes) {}
 
   bool AcceptsLayouts() const override { return true; }
 
@@ -231,6 +295,16 @@ class BinaryKernel final : public Kernel {
     const Shape a = c.input(0).shape, b = c.input(1).shape;
     ASSIGN_OR_RETURN(const Shape shape, BroadcastShape(a, b));
     Meta output{variant->result, shape, std::nullopt};
+    const double bytes =
+        3.0 * static_cast<double>(NumElements(shape)) * static_cast<double>(DataTypeSize(type));
+    if (const std::optional<ChannelBroadcast> channels = ByChannels(c, shape)) {
+      const size_t values = 1 - channels->x;
+      output.layout = c.input(channels->x).layout;
+      RETURN_IF_ERROR(
+          c.SetInputLayout(values, ChannelBlockedLayout(DataType::kFloat, c.input(values).shape)));
+      c.SetMaybeInPlace(0, channels->x, output);
+      return std::make_unique<ChannelStep>(run_block_, *channels, c.ThreadsFor(0, bytes));
+    }
     RETURN_IF_ERROR(AgreeOnLayout(c, output));
     const bool same_type = variant->result == type;
     if (same_type && a == shape) {
@@ -242,12 +316,37 @@ class BinaryKernel final : public Kernel {
     }
     const int64_t n = NumElements(shape);
     if (n == 0) return MakeStep([](const RunContext&) { return absl::OkStatus(); });
-    const double bytes = 3.0 * static_cast<double>(n) * static_cast<double>(DataTypeSize(type));
     return std::make_unique<BinaryStep>(*variant, MakeBroadcastLoop<2>(shape, {a, b}),
                                         c.ThreadsFor(0, bytes));
   }
 
  private:
+  std::optional<ChannelBroadcast> ByChannels(const PrepareContext& c, const Shape& shape) const {
+    if (run_block_ == nullptr || !HasAvx512() || shape.size() < 3 || shape.size() > 5 ||
+        c.input(0).type != DataType::kFloat || NumElements(shape) == 0) {
+      return std::nullopt;
+    }
+    const Layout blocked = ChannelBlockedLayout(DataType::kFloat, shape);
+    for (size_t x = 0; x < (commutes_ ? 2 : 1); ++x) {
+      const Meta& operand = c.input(x);
+      const Shape& values = c.input(1 - x).shape;
+      if (operand.shape != shape || !operand.layout || *operand.layout != blocked) continue;
+      const bool by_channel =
+          values.size() == shape.size() && values[1] == shape[1] &&
+          (values[0] == shape[0] || values[0] == 1) &&
+          std::all_of(values.begin() + 2, values.end(), [](int64_t d) { return d == 1; });
+      if (!by_channel) continue;
+      ChannelBroadcast found;
+      found.x = x;
+      found.images = shape[0];
+      found.blocks = (shape[1] + kLanes - 1) / kLanes;
+      found.positions = NumElements(absl::MakeConstSpan(shape).subspan(2));
+      found.each_image = values[0] != 1;
+      return found;
+    }
+    return std::nullopt;
+  }
+
   // Two operands of one shape may both stay in a blocked layout without padding; everything else
   // is computed row-major.
   static absl::Status AgreeOnLayout(PrepareContext& c, Meta& output) {
@@ -267,14 +366,17 @@ class BinaryKernel final : public Kernel {
   }
 
   const std::vector<Variant> variants_;
+  const RunBlock run_block_;
+  const bool commutes_;
 };
 
 template <typename Op, typename Types>
-absl::StatusOr<std::unique_ptr<Kernel>> Make(const Node& node) {
+absl::StatusOr<std::unique_ptr<Kernel>> Make(const Node& node, RunBlock run_block = nullptr,
+                                             bool commutes = false) {
   if (!node.has_input(0) || !node.has_input(1)) {
     return absl::InvalidArgumentError("expected two inputs");
   }
-  return std::make_unique<BinaryKernel>(VariantsOf<Op>(Types()));
+  return std::make_unique<BinaryKernel>(VariantsOf<Op>(Types()), run_block, commutes);
 }
 
 using Booleans = TypeList<bool>;
@@ -286,11 +388,15 @@ using Comparable = TypeList<float, double, int8_t, uint8_t, int16_t, uint16_t, i
 
 absl::StatusOr<std::unique_ptr<Kernel>> MakeBinary(const Node& node, const Graph&) {
   const std::string& op = node.op;
-  if (op == "Add") return Make<Add, AllNumbers>(node);
-  if (op == "Sub") return Make<Sub, AllNumbers>(node);
-  if (op == "Mul") return Make<Mul, AllNumbers>(node);
+  const Isa isa = BestIsa();
+  if (op == "Add")
+    return Make<Add, AllNumbers>(node, CompiledFor<BlockLoop<AddChannels>>(isa), true);
+  if (op == "Sub") return Make<Sub, AllNumbers>(node, CompiledFor<BlockLoop<SubChannels>>(isa));
+  if (op == "Mul")
+    return Make<Mul, AllNumbers>(node, CompiledFor<BlockLoop<MulChannels>>(isa), true);
   if (op == "Div") return Make<Div, AllNumbers>(node);
-  if (op == "PRelu") return Make<PRelu, AllNumbers>(node);
+  if (op == "PRelu")
+    return Make<PRelu, AllNumbers>(node, CompiledFor<BlockLoop<PReluChannels>>(isa));
   if (op == "Equal") return Make<Equal, Comparable>(node);
   if (op == "Less") return Make<Less, AllNumbers>(node);
   if (op == "LessOrEqual") return Make<LessOrEqual, AllNumbers>(node);

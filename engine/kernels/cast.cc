@@ -1,4 +1,5 @@
-// Cast between numbers, and ConstantOfShape.
+// Cast between numbers, ConstantOfShape and Range.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -53,6 +54,54 @@ absl::StatusOr<std::unique_ptr<Step>> PrepareCast(PrepareContext& c, DataType to
   });
 }
 
+// How many of start, start + delta, … come before `limit`. REQUIRES: delta is not 0 or NaN.
+template <typename T>
+int64_t RangeSize(T start, T limit, T delta) {
+  if constexpr (std::is_integral_v<T>) {
+    if (delta > 0 ? start >= limit : start <= limit) return 0;
+    // Unsigned, where the distance between any two fits.
+    const auto from = static_cast<uint64_t>(start), to = static_cast<uint64_t>(limit);
+    const auto by = static_cast<uint64_t>(delta);
+    const uint64_t n = delta > 0 ? (to - from - 1) / by + 1 : (from - to - 1) / (0 - by) + 1;
+    return static_cast<int64_t>(std::min(n, uint64_t{std::numeric_limits<int64_t>::max()}));
+  } else {
+    const double n = std::ceil((static_cast<double>(limit) - static_cast<double>(start)) /
+                               static_cast<double>(delta));
+    return n > 0 ? static_cast<int64_t>(std::min(n, 9e18)) : 0;
+  }
+}
+
+absl::StatusOr<std::unique_ptr<Step>> PrepareRange(PrepareContext& c) {
+  const DataType type = c.input(0).type;
+  const Tensor* given[3];
+  for (size_t i = 0; i < 3; ++i) {
+    ASSIGN_OR_RETURN(given[i], c.Data(i));
+    if (given[i]->type() != type || given[i]->size() != 1) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "start, limit and delta must each be one ", DataTypeName(type), "; input ", i, " is ",
+          DataTypeName(given[i]->type()), ShapeToString(given[i]->shape())));
+    }
+  }
+  using Types = TypeList<float, double, int16_t, int32_t, int64_t>;
+  return DispatchType(type, Types(), [&](auto tag) -> absl::StatusOr<std::unique_ptr<Step>> {
+    using T = typename decltype(tag)::type;
+    const T start = given[0]->values<T>()[0], limit = given[1]->values<T>()[0];
+    const T delta = given[2]->values<T>()[0];
+    if (delta == T{0} || delta != delta || start != start || limit != limit) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("start ", start, ", limit ", limit, " and delta ", delta, " make no range"));
+    }
+    const int64_t n = RangeSize(start, limit, delta);
+    RETURN_IF_ERROR(CheckedNumElements({n}).status());
+    c.SetOutput(0, type, {n});
+    return MakeStep([start, delta, n](const RunContext& r) {
+      T* to = r.output<T>(0);
+      for (int64_t i = 0; i < n; ++i) to[i] = static_cast<T>(start + static_cast<T>(i) * delta);
+      return absl::OkStatus();
+    });
+  });
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Kernel>> MakeCast(const Node& node, const Graph&) {
@@ -90,6 +139,11 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeConstantOfShape(const Node& node, co
       return absl::OkStatus();
     });
   });
+}
+
+absl::StatusOr<std::unique_ptr<Kernel>> MakeRange(const Node& node, const Graph&) {
+  if (node.inputs.size() != 3) return absl::InvalidArgumentError("expected three inputs");
+  return MakeKernel(&PrepareRange);
 }
 
 }  // namespace baton::engine

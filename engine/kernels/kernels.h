@@ -1,6 +1,8 @@
 // The factories of all operators, by family; kernel_table.cc names each of them once.
 #pragma once
 
+#include <vector>
+
 #include "engine/kernel.h"
 
 namespace baton::engine {
@@ -19,6 +21,9 @@ BATON_KERNEL(MakeMatMul);
 bool IsDense(const Node& node, const Graph& graph);
 // activation.cc: float activations that oneDNN has, in any layout
 BATON_KERNEL(MakeActivation);
+// What a node does to each element of its first input, for post_ops of the node before it; empty if
+// it is something else. kInvalidArgument for a bad attribute.
+absl::StatusOr<std::vector<PostOp>> ActivationPostOps(const Node& node, const Graph& graph);
 // binary.cc: element-wise with two operands and broadcasting
 BATON_KERNEL(MakeBinary);
 // pool.cc
@@ -36,6 +41,7 @@ BATON_KERNEL(MakeFlatten);
 BATON_KERNEL(MakeCast);
 BATON_KERNEL(MakeCastLike);
 BATON_KERNEL(MakeConstantOfShape);
+BATON_KERNEL(MakeRange);
 // gather.cc: elements picked by other tensors
 BATON_KERNEL(MakeGather);
 BATON_KERNEL(MakeGatherElements);
@@ -53,9 +59,17 @@ BATON_KERNEL(MakePad);
 BATON_KERNEL(MakeBatchNormalization);
 BATON_KERNEL(MakeInstanceNormalization);
 BATON_KERNEL(MakeLrn);
+// layer_norm.cc
+BATON_KERNEL(MakeLayerNorm);
 // reduce.cc
 BATON_KERNEL(MakeReduce);
 BATON_KERNEL(MakeArgExtreme);
+// resize.cc: Resize and Upsample
+BATON_KERNEL(MakeResize);
+// top_k.cc
+BATON_KERNEL(MakeTopK);
+// attention.cc
+BATON_KERNEL(MakeAttention);
 // unary.cc: element-wise with one operand
 BATON_KERNEL(MakeUnary);
 BATON_KERNEL(MakeClip);

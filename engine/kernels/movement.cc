@@ -152,8 +152,9 @@ absl::StatusOr<std::unique_ptr<Step>> PrepareConcat(PrepareContext& c, int64_t a
     runs.push_back(static_cast<size_t>(NumElements(absl::MakeConstSpan(x.shape).subspan(at))) *
                    DataTypeSize(x.type));
   }
-  c.SetOutput(0, first.type, shape);
   const int64_t outer = NumElements(absl::MakeConstSpan(shape).first(at));
+  if (outer == 1 && c.SetJoined(0, {first.type, shape, std::nullopt})) return nullptr;
+  c.SetOutput(0, first.type, shape);
   return MakeStep([runs, outer](const RunContext& r) {
     char* to = r.output<char>(0);
     for (int64_t o = 0; o < outer; ++o) {
@@ -184,7 +185,9 @@ class ConcatKernel final : public Kernel {
       }
       arguments.push_back({DNNL_ARG_DST, made->dst, DnnlArgument::From::kOutput, 0});
       const auto dims = made->dst.dims();
-      c.SetOutput(0, Meta{DataType::kFloat, Shape(dims.begin(), dims.end()), made->dst});
+      const Meta output{DataType::kFloat, Shape(dims.begin(), dims.end()), made->dst};
+      if (JoinsInMemory(c, dims[0]) && c.SetJoined(0, output)) return nullptr;
+      c.SetOutput(0, output);
       return MakeDnnlStep(*made, std::move(arguments), c.ThreadsFor(0, bytes), 0);
     }
     for (size_t i = 0; i < c.num_inputs(); ++i) {
@@ -195,6 +198,18 @@ class ConcatKernel final : public Kernel {
   }
 
  private:
+  // One image, whose channels fill their blocks: one input follows the other.
+  bool JoinsInMemory(const PrepareContext& c, int64_t images) const {
+    if (axis_ != 1 || images != 1) return false;
+    const int64_t block = HasAvx512() ? 16 : 8;
+    for (size_t i = 0; i < c.num_inputs(); ++i) {
+      const Meta& x = c.input(i);
+      if (*x.layout != ChannelBlockedLayout(x.type, x.shape) || x.shape[1] % block != 0)
+        return false;
+    }
+    return true;
+  }
+
   std::optional<DnnlPrimitive> Blocked(PrepareContext& c) const {
     std::vector<Layout> sources;
     double bytes = 0;
@@ -218,6 +233,15 @@ class ConcatKernel final : public Kernel {
 
   const int64_t axis_;
 };
+
+// Along channels that fill their blocks, a blocked input is split as a row-major one is: the parts
+// have the same bytes in the same order.
+bool SplitsBlocked(const Meta& x, size_t axis, absl::Span<const int64_t> sizes) {
+  if (!x.layout || axis != 1 || x.shape.size() < 3 || x.shape.size() > 5) return false;
+  const int64_t block = HasAvx512() ? 16 : 8;
+  return *x.layout == ChannelBlockedLayout(x.type, x.shape) &&
+         std::all_of(sizes.begin(), sizes.end(), [block](int64_t s) { return s % block == 0; });
+}
 
 absl::StatusOr<std::unique_ptr<Step>> PrepareSplit(PrepareContext& c, int64_t axis,
                                                    int64_t num_outputs, size_t outputs) {
@@ -245,6 +269,10 @@ absl::StatusOr<std::unique_ptr<Step>> PrepareSplit(PrepareContext& c, int64_t ax
     return absl::InvalidArgumentError(absl::StrCat(
         "the parts make ", total, " of ", x[at], " along axis ", at, " for ", outputs, " outputs"));
   }
+  const bool blocked = SplitsBlocked(c.input(0), at, sizes);
+  if (c.input(0).layout && !blocked) {
+    RETURN_IF_ERROR(c.SetInputLayout(0, PlainLayout(c.input(0).type, x)));
+  }
   const size_t element = DataTypeSize(c.input(0).type);
   const size_t inner =
       static_cast<size_t>(NumElements(absl::MakeConstSpan(x).subspan(at + 1))) * element;
@@ -258,7 +286,9 @@ absl::StatusOr<std::unique_ptr<Step>> PrepareSplit(PrepareContext& c, int64_t ax
     if (!c.has_output(i)) continue;
     Shape shape = x;
     shape[at] = sizes[i];
-    c.SetOutput(i, c.input(0).type, shape);
+    Meta part{c.input(0).type, shape, std::nullopt};
+    if (blocked) part.layout = ChannelBlockedLayout(part.type, shape);
+    c.SetOutput(i, std::move(part));
   }
   const size_t row = static_cast<size_t>(x[at]) * inner;
   return MakeStep([=](const RunContext& r) {
@@ -274,6 +304,20 @@ absl::StatusOr<std::unique_ptr<Step>> PrepareSplit(PrepareContext& c, int64_t ax
     return absl::OkStatus();
   });
 }
+
+class SplitKernel final : public Kernel {
+ public:
+  SplitKernel(int64_t axis, int64_t num_outputs, size_t outputs)
+      : axis_(axis), num_outputs_(num_outputs), outputs_(outputs) {}
+  bool AcceptsLayouts() const override { return true; }
+  absl::StatusOr<std::unique_ptr<Step>> Prepare(PrepareContext& c) const override {
+    return PrepareSplit(c, axis_, num_outputs_, outputs_);
+  }
+
+ private:
+  const int64_t axis_, num_outputs_;
+  const size_t outputs_;
+};
 
 enum class PadMode { kConstant, kEdge, kReflect, kWrap };
 
@@ -439,8 +483,7 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeConcat(const Node& node, const Graph
 absl::StatusOr<std::unique_ptr<Kernel>> MakeSplit(const Node& node, const Graph&) {
   ASSIGN_OR_RETURN(const int64_t axis, node.Int("axis", 0));
   ASSIGN_OR_RETURN(const int64_t num_outputs, node.Int("num_outputs", 0));
-  const size_t outputs = node.outputs.size();
-  return MakeKernel([=](PrepareContext& c) { return PrepareSplit(c, axis, num_outputs, outputs); });
+  return std::make_unique<SplitKernel>(axis, num_outputs, node.outputs.size());
 }
 absl::StatusOr<std::unique_ptr<Kernel>> MakePad(const Node& node, const Graph&) {
   ASSIGN_OR_RETURN(const std::string name, node.String("mode", "constant"));

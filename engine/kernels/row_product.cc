@@ -6,69 +6,14 @@
 
 #include "engine/base/check.h"
 #include "engine/kernel.h"
+#include "engine/kernels/simd.h"
 
 namespace baton::engine {
 namespace {
 
-constexpr int kLanes = 16;
 constexpr int kGroup = 4;   // vectors of columns that are summed at once
 constexpr int kChains = 8;  // sums at once: the next need not wait for the last
 constexpr int kBlock = 6;   // rows at once: their sums of a group just fit into AVX-512's registers
-
-// Narrower where the processor has no such registers: the compiler splits it.
-using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
-using Bits = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
-
-// What is inlined into a function for an instruction set is compiled for that.
-#define BATON_INLINE [[gnu::always_inline]] inline
-
-BATON_INLINE void Load(const float* from, Vector& to) { std::memcpy(&to, from, sizeof(to)); }
-
-// exp, to about 2 units in the last place, of what is first brought within what a float holds.
-// Coefficients: Cephes' expf.
-BATON_INLINE void Exp(Vector& x) {
-  x = x < -87.3f ? Vector{} - 87.3f : x;
-  x = x > 88.3f ? Vector{} + 88.3f : x;
-  // As many twos as go into e^x: rounded by adding a number so large that its last bit is 1.
-  constexpr float kRound = 12582912.0f;
-  const Vector shifted = x * 1.44269504f + kRound;
-  const Vector twos = shifted - kRound;
-  x = x - twos * 0.693359375f;
-  x = x - twos * -2.12194440e-4f;
-  Vector y = x * 1.9875691500e-4f + 1.3981999507e-3f;
-  y = y * x + 8.3334519073e-3f;
-  y = y * x + 4.1665795894e-2f;
-  y = y * x + 1.6666665459e-1f;
-  y = y * x + 5.0000001201e-1f;
-  y = y * (x * x) + x + 1.0f;
-  Bits power;
-  std::memcpy(&power, &shifted, sizeof(power));
-  constexpr uint32_t kRoundBits = 0x4B400000;
-  power = (power - kRoundBits + 127) << 23;
-  Vector scale;
-  std::memcpy(&scale, &power, sizeof(scale));
-  x = y * scale;
-}
-
-BATON_INLINE void Sigmoid(Vector& x) {
-  x = -x;
-  Exp(x);
-  x = 1.0f / (1.0f + x);
-}
-
-// Coefficients: Cephes' tanhf.
-BATON_INLINE void Tanh(Vector& x) {
-  const Vector square = x * x;
-  Vector near = square * -5.70498872745e-3f + 2.06390887954e-2f;
-  near = near * square - 5.37397155531e-2f;
-  near = near * square + 1.33314422036e-1f;
-  near = near * square - 3.33332819422e-1f;
-  near = near * square * x + x;
-  Vector far = x + x;
-  Exp(far);
-  far = 1.0f - 2.0f / (far + 1.0f);
-  x = square < 0.390625f ? near : far;
-}
 
 BATON_INLINE void Activate(RowProduct::Activation activation, Vector& x) {
   switch (activation) {
@@ -119,8 +64,7 @@ struct RowProduct::Loops {
       Vector sum = sums[0][v];
       for (int u = 1; u < kUnroll; ++u) sum = sum + sums[u][v];
       Activate(p.activation_, sum);
-      const int64_t wanted = std::min<int64_t>(columns - v * kLanes, kLanes);
-      std::memcpy(y + v * kLanes, &sum, static_cast<size_t>(wanted) * sizeof(float));
+      StoreUpTo(sum, columns - v * kLanes, y + v * kLanes);
     }
   }
 
@@ -151,9 +95,7 @@ struct RowProduct::Loops {
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) {
         Activate(p.activation_, sums[r][v]);
-        const int64_t wanted = std::min<int64_t>(columns - v * kLanes, kLanes);
-        std::memcpy(y + r * p.n_ + v * kLanes, &sums[r][v],
-                    static_cast<size_t>(wanted) * sizeof(float));
+        StoreUpTo(sums[r][v], columns - v * kLanes, y + r * p.n_ + v * kLanes);
       }
     }
   }
@@ -223,14 +165,6 @@ struct RowProduct::Loops {
     return &Plain;
   }
 };
-
-RowProduct::Isa RowProduct::BestIsa() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) return Isa::kAvx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::kAvx2;
-#endif
-  return Isa::kPlain;
-}
 
 std::optional<RowProduct::Activation> RowProduct::ActivationOf(absl::Span<const PostOp> post_ops) {
   if (post_ops.empty()) return Activation::kNone;

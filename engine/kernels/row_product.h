@@ -10,6 +10,7 @@
 
 #include "absl/types/span.h"
 #include "engine/graph.h"
+#include "engine/kernels/simd.h"
 #include "engine/tensor.h"
 
 namespace baton::engine {
@@ -17,10 +18,7 @@ namespace baton::engine {
 class RowProduct {
  public:
   enum class Activation { kNone, kRelu, kSigmoid, kTanh };
-  enum class Isa { kPlain, kAvx2, kAvx512 };
 
-  // What this processor has, at best.
-  static Isa BestIsa();
   // What a dense layer's `post_ops` come to; nothing if they are another thing.
   static std::optional<Activation> ActivationOf(absl::Span<const PostOp> post_ops);
   // Whether a matrix is small enough: it stays in the second-level cache.

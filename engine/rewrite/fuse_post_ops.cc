@@ -62,31 +62,12 @@ class Fuser {
   }
 
   bool FuseActivation(const Node& node) {
-    PostOp post_op;
-    post_op.op = node.op;
-    if (node.op == "Clip") {
-      // Absent bounds are the type's; a bound that is computed cannot be fused.
-      float bounds[2] = {std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max()};
-      for (size_t i = 1; i <= 2; ++i) {
-        if (!node.has_input(i)) continue;
-        if (!graph_.is_constant(node.inputs[i])) return false;
-        const Tensor& bound = graph_.constant(node.inputs[i]);
-        if (bound.type() != DataType::kFloat || bound.size() != 1) return false;
-        bounds[i - 1] = bound.values<float>()[0];
-      }
-      if (!(bounds[0] <= bounds[1])) return false;
-      post_op.alpha = bounds[0];
-      post_op.beta = bounds[1];
-    } else if (node.op == "LeakyRelu" || node.op == "Elu") {
-      const auto alpha = node.Float("alpha", node.op == "Elu" ? 1.0f : 0.01f);
-      if (!alpha.ok()) return false;
-      post_op.alpha = *alpha;
-    } else if (node.op != "Relu" && node.op != "Sigmoid" && node.op != "Tanh") {
-      return false;
-    }
+    const auto post_ops = ActivationPostOps(node, graph_);
+    if (!post_ops.ok() || post_ops->empty()) return false;  // a bad attribute fails the kernel
     const int target = Target(node.inputs[0]);
     if (target < 0) return false;
-    graph_.nodes[static_cast<size_t>(target)].post_ops.push_back(std::move(post_op));
+    std::vector<PostOp>& target_ops = graph_.nodes[static_cast<size_t>(target)].post_ops;
+    target_ops.insert(target_ops.end(), post_ops->begin(), post_ops->end());
     TakeOver(target, node);
     return true;
   }

@@ -5,28 +5,25 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
 #include "tests/engine/run_model.h"
 #include "tests/support/model_builder.h"
 
 namespace baton::engine {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::ModelBuilder;
 using testing::RandomTensor;
 using testing::RunModel;
+using testing::SetInt;
 using testing::SetInts;
-
-std::vector<std::string> StepOps(const std::string& onnx, const std::vector<Shape>& shapes) {
-  const auto model = Model::Parse(onnx, "", {});
-  EXPECT_TRUE(model.ok()) << model.status();
-  const auto plan = (*model)->GetPlan(shapes, 1);
-  EXPECT_TRUE(plan.ok()) << plan.status();
-  std::vector<std::string> ops;
-  for (const StepInfo& step : (*plan)->steps()) ops.push_back(step.op);
-  return ops;
-}
+using testing::StepOps;
 
 TEST(PlanTest, DoesNotOverwriteAValueThatIsStillNeeded) {
   ModelBuilder m;
@@ -65,6 +62,129 @@ TEST(PlanTest, ReturnsInputsAndConstantsThatAreOutputs) {
   ASSERT_TRUE(out.ok()) << out.status();
   EXPECT_THAT((*out)[0].values<float>(), ElementsAre(1, 2));
   EXPECT_THAT((*out)[1].values<float>(), ElementsAre(7));
+}
+
+// Two convolutions of x joined: channels of one image in whole blocks lie one after the other.
+ModelBuilder JoinedConvolutions(int64_t channels) {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {-1, 16, 4, 4});
+  m.Constant("v", RandomTensor({channels, 16, 1, 1}, 1));
+  m.Constant("w", RandomTensor({32, 16, 1, 1}, 2));
+  m.Node("Conv", {"x", "v"}, {"a"});
+  m.Node("Conv", {"x", "w"}, {"b"});
+  SetInt(m.Node("Concat", {"a", "b"}, {"joined"}), "axis", 1);
+  return m;
+}
+
+TEST(PlanTest, JoinsTheChannelsOfOneImageWithoutACopy) {
+  if (!HasAvx512()) GTEST_SKIP() << "blocks of channels are for AVX-512";
+  for (const int64_t channels : {int64_t{48}, int64_t{24}}) {
+    ModelBuilder m = JoinedConvolutions(channels);
+    m.Constant("u", RandomTensor({16, channels + 32, 1, 1}, 3));
+    m.Node("Conv", {"joined", "u"}, {"y"});
+    m.Output("y", DataType::kFloat, {-1, 16, 4, 4});
+    const bool joins = channels % 16 == 0;
+    const auto one = StepOps(m.Build(), {{1, 16, 4, 4}});
+    EXPECT_EQ(std::count(one.begin(), one.end(), "Concat"), joins ? 0 : 1);
+    EXPECT_THAT(StepOps(m.Build(), {{2, 16, 4, 4}}), Contains("Concat"));
+    // The same image twice, and by itself.
+    const Tensor x = RandomTensor({1, 16, 4, 4}, 4);
+    Tensor twice(DataType::kFloat, {2, 16, 4, 4});
+    for (size_t i = 0; i < 512; ++i) {
+      twice.mutable_values<float>()[i] = x.values<float>()[i % 256];
+    }
+    const auto alone = RunModel(m.Build(), {x}), both = RunModel(m.Build(), {twice});
+    ASSERT_TRUE(alone.ok()) << alone.status();
+    ASSERT_TRUE(both.ok()) << both.status();
+    for (size_t i = 0; i < 512; ++i) {
+      ASSERT_NEAR((*both)[0].values<float>()[i], (*alone)[0].values<float>()[i % 256], 1e-4);
+    }
+  }
+}
+
+TEST(PlanTest, SplitsChannelsInWholeBlocksWithoutAReorder) {
+  if (!HasAvx512()) GTEST_SKIP() << "blocks of channels are for AVX-512";
+  for (const int64_t first : {int64_t{16}, int64_t{20}}) {
+    ModelBuilder m;
+    m.Input("x", DataType::kFloat, {2, 16, 3, 3});
+    m.Constant("w", RandomTensor({48, 16, 1, 1}, 1));
+    m.Constant("sizes", Tensor::From<int64_t>({2}, {first, 48 - first}));
+    m.Node("Conv", {"x", "w"}, {"whole"});
+    SetInt(m.Node("Split", {"whole", "sizes"}, {"a", "b"}), "axis", 1);
+    m.Node("Relu", {"a"}, {"y"});
+    m.Node("Relu", {"b"}, {"z"});
+    for (const char* name : {"y", "z", "whole"}) m.Output(name, DataType::kFloat, {2, -1, 3, 3});
+    const Tensor x = RandomTensor({2, 16, 3, 3}, 2);
+    const auto ops = StepOps(m.Build(), {x.shape()});
+    const auto split = std::find(ops.begin(), ops.end(), "Split");
+    // Parts of a block: the whole is reordered first.
+    EXPECT_EQ(std::count(ops.begin(), split, "Reorder"), first == 16 ? 1 : 2);
+    const auto out = RunModel(m.Build(), {x});
+    ASSERT_TRUE(out.ok()) << out.status();
+    for (int64_t n = 0; n < 2; ++n) {
+      for (int64_t c = 0; c < 48; ++c) {
+        const size_t part = c < first ? 0 : 1;
+        const int64_t channel = part == 0 ? n * first + c : n * (48 - first) + c - first;
+        for (int64_t i = 0; i < 9; ++i) {
+          const float v = (*out)[2].values<float>()[static_cast<size_t>((n * 48 + c) * 9 + i)];
+          ASSERT_EQ((*out)[part].values<float>()[static_cast<size_t>(channel * 9 + i)],
+                    std::max(v, 0.0f));
+        }
+      }
+    }
+  }
+}
+
+TEST(PlanTest, APartOfWhatIsJoinedIsNotOverwritten) {
+  ModelBuilder m = JoinedConvolutions(16);
+  m.Node("Sigmoid", {"a"}, {"c"});  // the last user of a, before those of what it is joined to
+  m.Node("Tanh", {"joined"}, {"d"});
+  m.Node("Sigmoid", {"b"}, {"e"});
+  SetInt(m.Node("Concat", {"c", "e", "d", "d"}, {"y"}), "axis", 1);
+  m.Output("y", DataType::kFloat, {-1, 144, 4, 4});
+  const Tensor x = RandomTensor({1, 16, 4, 4}, 4);
+  const auto y = RunModel(m.Build(), {x});
+  ASSERT_TRUE(y.ok()) << y.status();
+  ModelBuilder apart = JoinedConvolutions(16);
+  apart.Output("joined", DataType::kFloat, {-1, 48, 4, 4});
+  const auto joined = RunModel(apart.Build(), {x});
+  ASSERT_TRUE(joined.ok()) << joined.status();
+  for (size_t i = 0; i < 48 * 16; ++i) {
+    const float v = (*joined)[0].values<float>()[i];
+    ASSERT_NEAR((*y)[0].values<float>()[i], 1 / (1 + std::exp(-v)), 1e-4);
+    ASSERT_NEAR((*y)[0].values<float>()[48 * 16 + i], std::tanh(v), 1e-4);
+    ASSERT_NEAR((*y)[0].values<float>()[96 * 16 + i], std::tanh(v), 1e-4);
+  }
+}
+
+TEST(PlanTest, ChannelsInBlocksTakeAValueForEachWithoutAReorder) {
+  if (!HasAvx512()) GTEST_SKIP() << "blocks of channels are for AVX-512";
+  for (const char* op : {"Mul", "Add", "Sub"}) {
+    ModelBuilder m;
+    m.Input("x", DataType::kFloat, {2, 24, 3, 3});
+    m.Constant("w", RandomTensor({24, 24, 1, 1}, 1));
+    m.Node("Conv", {"x", "w"}, {"a"});
+    m.Node("GlobalAveragePool", {"a"}, {"mean"});
+    m.Node(op, {"a", "mean"}, {"b"});
+    m.Node("Conv", {"b", "w"}, {"y"});
+    m.Output("y", DataType::kFloat, {2, 24, 3, 3});
+    m.Output("b", DataType::kFloat, {2, 24, 3, 3});
+    m.Output("a", DataType::kFloat, {2, 24, 3, 3});
+    const Tensor x = RandomTensor({2, 24, 3, 3}, 2);
+    const auto ops = StepOps(m.Build(), {x.shape()});
+    // What x and the outputs need, no more.
+    EXPECT_LE(std::count(ops.begin(), ops.end(), "Reorder"), 4) << op;
+    const auto y = RunModel(m.Build(), {x}, 2);
+    ASSERT_TRUE(y.ok()) << y.status();
+    for (size_t c = 0; c < 48; ++c) {
+      const auto a = (*y)[2].values<float>().subspan(c * 9, 9);
+      const float mean = std::accumulate(a.begin(), a.end(), 0.0f) / 9;
+      for (size_t i = 0; i < 9; ++i) {
+        const float expected = *op == 'M' ? a[i] * mean : *op == 'A' ? a[i] + mean : a[i] - mean;
+        ASSERT_NEAR((*y)[1].values<float>()[c * 9 + i], expected, 1e-4) << op;
+      }
+    }
+  }
 }
 
 TEST(PlanTest, EvaluatesShapeChainsWhilePlanning) {

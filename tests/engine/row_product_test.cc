@@ -13,12 +13,11 @@ namespace {
 
 using ::baton::testing::RandomTensor;
 using Activation = RowProduct::Activation;
-using Isa = RowProduct::Isa;
 
 std::vector<Isa> IsasHere() {
   std::vector<Isa> isas;
   for (const Isa isa : {Isa::kPlain, Isa::kAvx2, Isa::kAvx512}) {
-    if (isa <= RowProduct::BestIsa()) isas.push_back(isa);
+    if (isa <= BestIsa()) isas.push_back(isa);
   }
   return isas;
 }

@@ -1,5 +1,7 @@
-// RunModel: a model built in a test, run once on one session.
+// A model built in a test: run once on one session, or looked at.
 #pragma once
+
+#include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
@@ -36,6 +38,19 @@ inline absl::StatusOr<std::vector<Tensor>> RunModel(const std::string& onnx,
   auto model = engine::Model::Parse(onnx, "", {});
   if (!model.ok()) return model.status();
   return RunModel(**model, inputs, threads);
+}
+
+// The operators of its plan's steps, after rewrites.
+inline std::vector<std::string> StepOps(const std::string& onnx, const std::vector<Shape>& shapes) {
+  const auto model = engine::Model::Parse(onnx, "", {});
+  EXPECT_TRUE(model.ok()) << model.status();
+  if (!model.ok()) return {};
+  const auto plan = (*model)->GetPlan(shapes, 1);
+  EXPECT_TRUE(plan.ok()) << plan.status();
+  std::vector<std::string> ops;
+  if (!plan.ok()) return ops;
+  for (const engine::StepInfo& step : (*plan)->steps()) ops.push_back(step.op);
+  return ops;
 }
 
 // Seeded values in [-1, 1).

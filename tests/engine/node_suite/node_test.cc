@@ -62,8 +62,10 @@ int64_t CountSamples(const fs::path& directory) {
 }
 
 absl::Status RunTest(const fs::path& directory) {
+  // Not Load, whose errors all begin with the file's name.
+  ASSIGN_OR_RETURN(const std::string onnx, ReadFile(directory / "model.onnx"));
   ASSIGN_OR_RETURN(const std::shared_ptr<const engine::Model> model,
-                   engine::Model::Load(directory / "model.onnx", {}));
+                   engine::Model::Parse(onnx, directory, {}));
   ASSIGN_OR_RETURN(const std::vector<engine::GoldenSample> samples,
                    engine::ReadGoldenSamples(directory, model->signature()));
   if (samples.empty() || static_cast<int64_t>(samples.size()) != CountSamples(directory)) {

@@ -1,0 +1,134 @@
+// Vectors of floats for loops written by hand, and how such a loop is compiled for the instruction
+// sets that a processor may have.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "engine/base/check.h"
+
+// What is inlined into a function for an instruction set is compiled for that.
+#define BATON_INLINE [[gnu::always_inline]] inline
+
+namespace baton::engine {
+
+enum class Isa { kPlain, kAvx2, kAvx512 };
+
+// What this processor has, at best.
+inline Isa BestIsa() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) return Isa::kAvx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::kAvx2;
+#endif
+  return Isa::kPlain;
+}
+
+// CompiledFor<Loop>(isa): a pointer to the function Loop::Run, compiled for `isa`. Loop::Run is
+// static and BATON_INLINE, as is all that it calls; vectors are passed by reference, since how they
+// are passed by value depends on the instruction set. REQUIRES: the processor has `isa`.
+template <typename Loop, typename Function = decltype(Loop::Run)>
+struct CompiledLoop;
+template <typename Loop, typename Result, typename... Args>
+struct CompiledLoop<Loop, Result(Args...)> {
+  static Result Plain(Args... args) { return Loop::Run(args...); }
+#if defined(__x86_64__)
+  [[gnu::target("avx2,fma")]] static Result Avx2(Args... args) { return Loop::Run(args...); }
+  [[gnu::target("avx512f")]] static Result Avx512(Args... args) { return Loop::Run(args...); }
+#endif
+};
+template <typename Loop>
+auto CompiledFor(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512) return &CompiledLoop<Loop>::Avx512;
+  if (isa == Isa::kAvx2) return &CompiledLoop<Loop>::Avx2;
+#endif
+  BATON_CHECK(isa == Isa::kPlain);
+  return &CompiledLoop<Loop>::Plain;
+}
+
+inline constexpr int kLanes = 16;
+// Narrower where the processor has no such registers: the compiler splits it.
+using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
+using VectorBits = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+
+BATON_INLINE void Load(const float* from, Vector& to) { std::memcpy(&to, from, sizeof(to)); }
+BATON_INLINE void Store(const Vector& from, float* to) { std::memcpy(to, &from, sizeof(from)); }
+// The first of `left` that are left, at most a vector; the other lanes are `rest`.
+BATON_INLINE void LoadUpTo(const float* from, int64_t left, float rest, Vector& to) {
+  if (left >= kLanes) [[likely]] {
+    Load(from, to);
+  } else {
+    to = Vector{} + rest;
+    std::memcpy(&to, from, static_cast<size_t>(left) * sizeof(float));
+  }
+}
+BATON_INLINE void StoreUpTo(const Vector& from, int64_t left, float* to) {
+  if (left >= kLanes) [[likely]] {
+    Store(from, to);
+  } else {
+    std::memcpy(to, &from, static_cast<size_t>(left) * sizeof(float));
+  }
+}
+
+BATON_INLINE float Sum(const Vector& x) {
+  // Halves, so that it is the same on every processor.
+  float lanes[kLanes];
+  Store(x, lanes);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  }
+  return lanes[0];
+}
+BATON_INLINE float Largest(const Vector& x) {
+  float largest = x[0];
+  for (int i = 1; i < kLanes; ++i) largest = x[i] > largest ? x[i] : largest;
+  return largest;
+}
+
+// exp, to about 2 units in the last place, of what is first brought within what a float holds.
+// Coefficients: Cephes' expf.
+BATON_INLINE void Exp(Vector& x) {
+  x = x < -87.3f ? Vector{} - 87.3f : x;
+  x = x > 88.3f ? Vector{} + 88.3f : x;
+  // As many twos as go into e^x: rounded by adding a number so large that its last bit is 1.
+  constexpr float kRound = 12582912.0f;
+  const Vector shifted = x * 1.44269504f + kRound;
+  const Vector twos = shifted - kRound;
+  x = x - twos * 0.693359375f;
+  x = x - twos * -2.12194440e-4f;
+  Vector y = x * 1.9875691500e-4f + 1.3981999507e-3f;
+  y = y * x + 8.3334519073e-3f;
+  y = y * x + 4.1665795894e-2f;
+  y = y * x + 1.6666665459e-1f;
+  y = y * x + 5.0000001201e-1f;
+  y = y * (x * x) + x + 1.0f;
+  VectorBits power;
+  std::memcpy(&power, &shifted, sizeof(power));
+  constexpr uint32_t kRoundBits = 0x4B400000;
+  power = (power - kRoundBits + 127) << 23;
+  Vector scale;
+  std::memcpy(&scale, &power, sizeof(scale));
+  x = y * scale;
+}
+
+BATON_INLINE void Sigmoid(Vector& x) {
+  x = -x;
+  Exp(x);
+  x = 1.0f / (1.0f + x);
+}
+
+// Coefficients: Cephes' tanhf.
+BATON_INLINE void Tanh(Vector& x) {
+  const Vector square = x * x;
+  Vector near = square * -5.70498872745e-3f + 2.06390887954e-2f;
+  near = near * square - 5.37397155531e-2f;
+  near = near * square + 1.33314422036e-1f;
+  near = near * square - 3.33332819422e-1f;
+  near = near * square * x + x;
+  Vector far = x + x;
+  Exp(far);
+  far = 1.0f - 2.0f / (far + 1.0f);
+  x = square < 0.390625f ? near : far;
+}
+
+}  // namespace baton::engine
