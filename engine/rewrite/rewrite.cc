@@ -80,6 +80,12 @@ absl::Status FoldConstants(Graph& graph) {
 absl::Status Rewrite(Graph& graph) {
   RETURN_IF_ERROR(RemoveNoOps(graph));
   RETURN_IF_ERROR(FoldConstants(graph));
+  {
+    const std::vector<std::optional<Meta>> metas = MetasOf(graph);
+    FuseActivations(graph, metas);
+    FuseLayerNorm(graph, metas);
+    FuseAttention(graph, metas);
+  }
   RETURN_IF_ERROR(FoldIntoConvolution(graph));
   RETURN_IF_ERROR(FoldInputScale(graph));
   RETURN_IF_ERROR(FusePostOps(graph, MetasOf(graph)));

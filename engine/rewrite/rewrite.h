@@ -23,8 +23,12 @@ absl::Status FoldIntoConvolution(Graph& graph);
 // A multiplication by a constant number moves into the weights of the product or convolution that
 // follows.
 absl::Status FoldInputScale(Graph& graph);
-// Bias, residual and activation move into the node that makes their input. `metas`: of each value,
-// from InferMetas.
+// What exporters spell out in small operators becomes one node: activations, layer and RMS
+// normalization, attention. `metas`: of each value, from InferMetas.
+void FuseActivations(Graph& graph, const std::vector<std::optional<Meta>>& metas);
+void FuseLayerNorm(Graph& graph, const std::vector<std::optional<Meta>>& metas);
+void FuseAttention(Graph& graph, const std::vector<std::optional<Meta>>& metas);
+// Bias, residual and activation move into the node that makes their input.
 absl::Status FusePostOps(Graph& graph, const std::vector<std::optional<Meta>>& metas);
 // Nodes whose results nobody uses.
 void RemoveDeadNodes(Graph& graph);
