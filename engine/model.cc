@@ -1,7 +1,9 @@
 #include "engine/model.h"
 
+#include <algorithm>
 #include <list>
 #include <map>
+#include <optional>
 
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
@@ -13,6 +15,7 @@
 #include "engine/onnx_import.h"
 #include "engine/plan.h"
 #include "engine/rewrite/rewrite.h"
+#include "engine/rows.h"
 
 namespace baton::engine {
 namespace {
@@ -76,32 +79,16 @@ class ModelImpl final : public Model {
     RETURN_IF_ERROR(CheckShapes(input_shapes));
     MutexLock compiling(compile_mu_);
     if (auto plan = FindPlan(input_shapes, threads)) return plan;  // another caller made it
-    ASSIGN_OR_RETURN(std::shared_ptr<const PlanImpl> plan,
-                     PlanImpl::Compile(loaded_, input_shapes, threads));
-    std::vector<std::shared_ptr<const PlanImpl>> dropped;  // freed after the lock
-    MutexLock lock(mu_);
-    plans_.push_front(plan);
-    plan_bytes_ += BytesOf(*plan);
-    while (plan_bytes_ > options_.plan_cache_bytes && plans_.size() > 1) {
-      plan_bytes_ -= BytesOf(*plans_.back());
-      dropped.push_back(std::move(plans_.back()));
-      plans_.pop_back();
+    ASSIGN_OR_RETURN(const Pieces pieces, ChoosePieces(input_shapes, threads));
+    if (pieces.plan != nullptr) {
+      return Keep(PlanImpl::OfPieces(loaded_, input_shapes, threads, pieces));
     }
-    return std::shared_ptr<const Plan>(std::move(plan));
+    return Compile(input_shapes, threads);
   }
 
   std::shared_ptr<const Plan> FindPlan(absl::Span<const Shape> input_shapes,
                                        int threads) const override {
-    MutexLock lock(mu_);
-    for (auto it = plans_.begin(); it != plans_.end(); ++it) {
-      if ((*it)->threads() != threads ||
-          absl::MakeConstSpan((*it)->input_shapes()) != input_shapes) {
-        continue;
-      }
-      plans_.splice(plans_.begin(), plans_, it);
-      return plans_.front();
-    }
-    return nullptr;
+    return Find(input_shapes, threads);
   }
 
   size_t weight_bytes() const override {
@@ -115,9 +102,91 @@ class ModelImpl final : public Model {
   }
 
  private:
+  // A row's activations should stay in the cache that the weights of a network of this size fill.
+  static constexpr size_t kWeightBytesOfARow = 12 << 20;
+  // Below this a piece is not worth its own walk through the plan.
+  static constexpr double kFlopsOfAPiece = 1e7;
+
   // Measured on ResNet-50: 8 to 10 KB a step, most of it generated code.
   static size_t BytesOf(const PlanImpl& plan) {
     return plan.known_bytes() + plan.steps().size() * 10000 + 1000;
+  }
+
+  std::shared_ptr<const PlanImpl> Find(absl::Span<const Shape> input_shapes, int threads) const {
+    MutexLock lock(mu_);
+    for (auto it = plans_.begin(); it != plans_.end(); ++it) {
+      if ((*it)->threads() != threads ||
+          absl::MakeConstSpan((*it)->input_shapes()) != input_shapes) {
+        continue;
+      }
+      plans_.splice(plans_.begin(), plans_, it);
+      return plans_.front();
+    }
+    return nullptr;
+  }
+
+  std::shared_ptr<const PlanImpl> Keep(std::shared_ptr<const PlanImpl> plan) const {
+    std::vector<std::shared_ptr<const PlanImpl>> dropped;  // freed after the lock
+    MutexLock lock(mu_);
+    plans_.push_front(plan);
+    plan_bytes_ += BytesOf(*plan);
+    while (plan_bytes_ > options_.plan_cache_bytes && plans_.size() > 1) {
+      plan_bytes_ -= BytesOf(*plans_.back());
+      dropped.push_back(std::move(plans_.back()));
+      plans_.pop_back();
+    }
+    return plan;
+  }
+
+  absl::StatusOr<std::shared_ptr<const PlanImpl>> Compile(absl::Span<const Shape> input_shapes,
+                                                          int threads) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(compile_mu_) {
+    if (auto plan = Find(input_shapes, threads)) return plan;
+    ASSIGN_OR_RETURN(std::shared_ptr<const PlanImpl> plan,
+                     PlanImpl::Compile(loaded_, input_shapes, threads));
+    return Keep(std::move(plan));
+  }
+
+  // No plan: the batch is run as a whole.
+  absl::StatusOr<Pieces> ChoosePieces(absl::Span<const Shape> input_shapes, int threads) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(compile_mu_) {
+    Pieces pieces;
+    const int64_t batch = BatchOf(input_shapes);
+    if (batch < std::max(2, threads) || !RowsAreIndependent()) return pieces;
+    // As many rows as make it worth to read all weights for them; the same work for every thread.
+    const int64_t most =
+        std::max<int64_t>(1, static_cast<int64_t>(constant_bytes_ / kWeightBytesOfARow));
+    const int64_t rows_of_a_thread = batch / threads;
+    pieces.lanes = threads;
+    pieces.rounds = (rows_of_a_thread + most - 1) / most;
+    pieces.rows = rows_of_a_thread / pieces.rounds;
+    if (pieces.rows == batch) return pieces;
+    std::vector<Shape> shapes(input_shapes.begin(), input_shapes.end());
+    for (Shape& shape : shapes) shape[0] = pieces.rows;
+    ASSIGN_OR_RETURN(auto plan, Compile(shapes, 1));
+    double flops = 0;
+    for (const StepInfo& step : plan->steps()) flops += step.flops;
+    if (flops < kFlopsOfAPiece) return pieces;
+    if (const int64_t rest = batch - pieces.rows * pieces.rounds * threads; rest > 0) {
+      for (Shape& shape : shapes) shape[0] = rest;
+      ASSIGN_OR_RETURN(pieces.rest, Compile(shapes, threads));
+    }
+    pieces.plan = std::move(plan);
+    return pieces;
+  }
+
+  bool RowsAreIndependent() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(compile_mu_) {
+    if (!rows_are_independent_) rows_are_independent_ = engine::RowsAreIndependent(*loaded_);
+    return *rows_are_independent_;
+  }
+
+  // The first dimension of all inputs; 0 if they differ.
+  static int64_t BatchOf(absl::Span<const Shape> shapes) {
+    const int64_t batch = shapes.empty() || shapes[0].empty() ? 0 : shapes[0][0];
+    const bool all = std::all_of(shapes.begin(), shapes.end(), [batch](const Shape& shape) {
+      return !shape.empty() && shape[0] == batch;
+    });
+    return all ? batch : 0;
   }
 
   absl::Status CheckShapes(absl::Span<const Shape> shapes) const {
@@ -155,6 +224,8 @@ class ModelImpl final : public Model {
   const uint64_t structure_;
   const size_t constant_bytes_;
   mutable Mutex compile_mu_;  // one compilation at a time; never held together with waiting readers
+  // Found out when there is a batch for the first time.
+  mutable std::optional<bool> rows_are_independent_ ABSL_GUARDED_BY(compile_mu_);
   mutable Mutex mu_ ABSL_ACQUIRED_AFTER(compile_mu_);
   mutable std::list<std::shared_ptr<const PlanImpl>> plans_ ABSL_GUARDED_BY(mu_);  // latest first
   mutable size_t plan_bytes_ ABSL_GUARDED_BY(mu_) = 0;

@@ -15,6 +15,8 @@
 namespace baton::engine {
 namespace {
 
+constexpr auto kJustRun = [](size_t, const auto& run) { run(); };
+
 // A grow-only block, aligned to 64 bytes.
 class Block {
  public:
@@ -46,6 +48,9 @@ struct Binding {
   std::vector<std::unique_ptr<StepState>> states;
   std::vector<TensorView> outputs;
   std::vector<Tensor> dynamic;  // by buffer; empty where not dynamic
+  // Of a plan of pieces: what each lane reads, by input; then what the rest reads.
+  std::vector<std::vector<TensorView>> piece_inputs;
+  std::vector<absl::Status> statuses;  // of each lane
 };
 
 absl::Status CheckInputs(const PlanImpl& plan, absl::Span<const TensorView> inputs) {
@@ -65,6 +70,26 @@ absl::Status CheckInputs(const PlanImpl& plan, absl::Span<const TensorView> inpu
   return absl::OkStatus();
 }
 
+// Bytes of one row of a tensor of `shape`.
+size_t RowBytes(DataType type, const Shape& shape) {
+  return static_cast<size_t>(NumElements(absl::MakeConstSpan(shape).subspan(1))) *
+         DataTypeSize(type);
+}
+
+void BindPieces(const PlanImpl& plan, const Pieces& pieces, Binding& binding) {
+  const auto& infos = plan.loaded().graph.signature.inputs;
+  const auto add = [&](const PlanImpl& piece) {
+    std::vector<TensorView> views;
+    for (size_t i = 0; i < infos.size(); ++i) {
+      views.push_back({infos[i].type, piece.input_shapes()[i], nullptr});
+    }
+    binding.piece_inputs.push_back(std::move(views));
+  };
+  binding.statuses.resize(static_cast<size_t>(pieces.lanes));
+  for (int lane = 0; lane < pieces.lanes; ++lane) add(*pieces.plan);
+  if (pieces.rest != nullptr) add(*pieces.rest);
+}
+
 }  // namespace
 
 struct Session::State {
@@ -75,14 +100,28 @@ struct Session::State {
   const PlanImpl* last_plan = nullptr;
   Binding* last_binding = nullptr;
   dnnl::stream stream{CpuEngine()};
+  std::vector<std::unique_ptr<State>> lanes;  // of plans of pieces
+  Block results;                              // of plans of pieces
   std::function<void()> between_steps;
+  const std::function<void()>* between() const { return between_steps ? &between_steps : nullptr; }
 
   Binding& Bind(const PlanImpl& plan);
   absl::Status RunDynamic(const PlanImpl& plan, const PlannedStep& step, Binding& binding);
+  // `between`: called between steps; may be null.
   template <typename Around>
   absl::StatusOr<absl::Span<const TensorView>> Run(const PlanImpl& plan,
                                                    absl::Span<const TensorView> inputs,
-                                                   const Around& around);
+                                                   const Around& around,
+                                                   const std::function<void()>* between);
+  template <typename Around>
+  absl::StatusOr<absl::Span<const TensorView>> RunPieces(const PlanImpl& plan, Binding& binding,
+                                                         absl::Span<const TensorView> inputs,
+                                                         const Around& around,
+                                                         const std::function<void()>* between);
+  template <typename Around>
+  absl::Status RunPiece(const PlanImpl& piece, Binding& binding, size_t lane, int64_t first_row,
+                        absl::Span<const TensorView> inputs, const Around& around,
+                        const std::function<void()>* between);
 };
 
 Binding& Session::State::Bind(const PlanImpl& plan) {
@@ -101,11 +140,13 @@ Binding& Session::State::Bind(const PlanImpl& plan) {
       for (const PlannedOutput& output : plan.outputs()) {
         binding->outputs.push_back({output.type, output.shape, nullptr});
       }
+      if (const Pieces* pieces = plan.pieces()) BindPieces(plan, *pieces, *binding);
       found = bindings.insert_or_assign(&plan, std::move(binding)).first;
     }
     last_plan = &plan;
     last_binding = found->second.get();
   }
+  if (plan.pieces() != nullptr) return *last_binding;  // the lanes have arenas
   if (arena.Reserve(plan.arena_bytes())) ++arena_generation;
   scratch.Reserve(plan.scratch_bytes());
   Binding& binding = *last_binding;
@@ -153,10 +194,71 @@ absl::Status Session::State::RunDynamic(const PlanImpl& plan, const PlannedStep&
 }
 
 template <typename Around>
+absl::Status Session::State::RunPiece(const PlanImpl& piece, Binding& binding, size_t lane,
+                                      int64_t first_row, absl::Span<const TensorView> inputs,
+                                      const Around& around, const std::function<void()>* between) {
+  std::vector<TensorView>& views = binding.piece_inputs[lane];
+  for (size_t i = 0; i < views.size(); ++i) {
+    views[i].data = static_cast<const char*>(inputs[i].data) +
+                    static_cast<size_t>(first_row) * RowBytes(views[i].type, views[i].shape);
+  }
+  // What is left runs after all lanes, in the memory of the first.
+  State& state = *lanes[lane < lanes.size() ? lane : 0];
+  ASSIGN_OR_RETURN(const auto outputs, state.Run(piece, views, around, between));
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    char* const all = static_cast<char*>(const_cast<void*>(binding.outputs[i].data));
+    const size_t row = RowBytes(outputs[i].type, outputs[i].shape);
+    std::memcpy(all + static_cast<size_t>(first_row) * row, outputs[i].data, outputs[i].bytes());
+  }
+  return absl::OkStatus();
+}
+
+template <typename Around>
+absl::StatusOr<absl::Span<const TensorView>> Session::State::RunPieces(
+    const PlanImpl& plan, Binding& binding, absl::Span<const TensorView> inputs,
+    const Around& around, const std::function<void()>* between) {
+  const Pieces& pieces = *plan.pieces();
+  size_t bytes = 0;
+  for (const TensorView& output : binding.outputs) bytes += (output.bytes() + 63) / 64 * 64;
+  results.Reserve(bytes);
+  bytes = 0;
+  for (TensorView& output : binding.outputs) {
+    output.data = results.data() + bytes;
+    bytes += (output.bytes() + 63) / 64 * 64;
+  }
+  const auto count = static_cast<size_t>(pieces.lanes);
+  while (lanes.size() < count) lanes.push_back(std::make_unique<State>());
+  int64_t row = 0;
+  for (int64_t round = 0; round < pieces.rounds; ++round, row += pieces.rows * pieces.lanes) {
+    if (round > 0 && between != nullptr) (*between)();
+    if (count == 1) {
+      RETURN_IF_ERROR(RunPiece(*pieces.plan, binding, 0, row, inputs, around, between));
+      continue;
+    }
+#pragma omp parallel for num_threads(pieces.lanes) schedule(static, 1)
+    for (int lane = 0; lane < pieces.lanes; ++lane) {
+      const auto i = static_cast<size_t>(lane);
+      const int64_t first = row + lane * pieces.rows;
+      // Only one lane's time is measured: the others do the same.
+      binding.statuses[i] =
+          lane == 0 ? RunPiece(*pieces.plan, binding, i, first, inputs, around, nullptr)
+                    : RunPiece(*pieces.plan, binding, i, first, inputs, kJustRun, nullptr);
+    }
+    for (const absl::Status& status : binding.statuses) RETURN_IF_ERROR(status);
+  }
+  if (pieces.rest != nullptr) {
+    RETURN_IF_ERROR(RunPiece(*pieces.rest, binding, count, row, inputs, kJustRun, between));
+  }
+  return absl::Span<const TensorView>(binding.outputs);
+}
+
+template <typename Around>
 absl::StatusOr<absl::Span<const TensorView>> Session::State::Run(
-    const PlanImpl& plan, absl::Span<const TensorView> inputs, const Around& around) {
+    const PlanImpl& plan, absl::Span<const TensorView> inputs, const Around& around,
+    const std::function<void()>* between) {
   RETURN_IF_ERROR(CheckInputs(plan, inputs));
   Binding& binding = Bind(plan);
+  if (plan.pieces() != nullptr) return RunPieces(plan, binding, inputs, around, between);
   for (size_t i = 0; i < plan.buffers().size(); ++i) {
     const Buffer& b = plan.buffers()[i];
     if (b.kind != Buffer::Kind::kInput) break;  // inputs come first
@@ -167,7 +269,7 @@ absl::StatusOr<absl::Span<const TensorView>> Session::State::Run(
                      scratch.data(),          nullptr, stream.get()};
   for (size_t i = 0; i < steps.size(); ++i) {
     const PlannedStep& step = steps[i];
-    if (i > 0 && between_steps) between_steps();
+    if (i > 0 && between != nullptr) (*between)();
     absl::Status status;
     around(i, [&] {
       if (step.step == nullptr) {
@@ -210,19 +312,19 @@ void* Session::InputBuffer(const Plan& plan, size_t index) {
 
 absl::StatusOr<absl::Span<const TensorView>> Session::Run(const Plan& plan,
                                                           absl::Span<const TensorView> inputs) {
-  return state_->Run(static_cast<const PlanImpl&>(plan), inputs,
-                     [](size_t, const auto& run) { run(); });
+  return state_->Run(static_cast<const PlanImpl&>(plan), inputs, kJustRun, state_->between());
 }
 
 absl::StatusOr<absl::Span<const TensorView>> Session::RunProfiled(
     const Plan& plan, absl::Span<const TensorView> inputs, std::vector<double>& seconds) {
   seconds.resize(plan.steps().size());
-  return state_->Run(static_cast<const PlanImpl&>(plan), inputs, [&](size_t step, const auto& run) {
+  const auto measured = [&](size_t step, const auto& run) {
     const auto start = std::chrono::steady_clock::now();
     run();
     seconds[step] +=
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  });
+  };
+  return state_->Run(static_cast<const PlanImpl&>(plan), inputs, measured, state_->between());
 }
 
 void Session::SetBetweenSteps(std::function<void()> hook) {
@@ -244,6 +346,8 @@ void Session::Trim() {
     ++state.arena_generation;
   }
   state.scratch.Free();
+  state.results.Free();
+  state.lanes.clear();
   state.staging.clear();
 }
 

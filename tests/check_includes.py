@@ -34,9 +34,10 @@ ENGINE = (
     # Rewrites stand above plans, because folding constants runs the kernels.
     ("rewrite", ("engine/rewrite/",),
      ("base", "tensor", "model.h", "graph", "kernel", "kernels", "kernel_table", "plan")),
+    ("rows", ("engine/rows",), ("tensor", "graph", "kernel", "kernels", "plan")),
     ("model", ("engine/model",),
      ("base", "tensor", "model.h", "graph", "onnx_import", "dnnl_util", "kernel", "kernel_table",
-      "plan", "rewrite")),
+      "plan", "rewrite", "rows")),
     ("session", ("engine/session",), ("base", "tensor", "model.h", "kernel", "plan")),
     ("golden", ("engine/golden",), ("base", "tensor", "model.h", "session")),
 )
