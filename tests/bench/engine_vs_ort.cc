@@ -7,7 +7,9 @@
 #include <cmath>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -20,6 +22,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/command_line.h"
 #include "engine/base/cpu.h"
+#include "engine/base/file.h"
 #include "engine/base/status.h"
 #include "engine/base/version.h"
 #include "engine/model.h"
@@ -32,20 +35,25 @@ namespace baton::bench {
 namespace {
 
 struct Net {
-  const char* name;
-  std::string (*onnx)();
-  Shape row;
+  std::string name;
+  std::function<absl::StatusOr<std::string>()> onnx;
+  int64_t length = 0;  // of texts; 0: there are none
 };
 
-const Net kNets[] = {
-    {"mlp", [] { return testing::MlpModel(); }, {784}},
-    {"resnet50", [] { return testing::ResNet50Model(); }, {3, 224, 224}},
-    {"mobilenetv2", [] { return testing::MobileNetV2Model(); }, {3, 224, 224}},
-    {"squeezenet", [] { return testing::SqueezeNetModel(); }, {3, 224, 224}},
-};
+const std::vector<Net>& OwnNets() {
+  static const auto& nets = *new std::vector<Net>{
+      {"mlp", [] { return testing::MlpModel(); }},
+      {"resnet50", [] { return testing::ResNet50Model(); }},
+      {"mobilenetv2", [] { return testing::MobileNetV2Model(); }},
+      {"squeezenet", [] { return testing::SqueezeNetModel(); }},
+  };
+  return nets;
+}
 
 struct Options {
   std::vector<std::string> nets = {"mlp", "resnet50", "mobilenetv2", "squeezenet"};
+  std::vector<std::string> files;
+  std::vector<int64_t> lengths = {128};
   std::vector<int64_t> batches = {1, 8, 32};
   std::vector<int> threads = {1, 2};
   int rounds = 9;
@@ -109,22 +117,45 @@ absl::Status CheckEqual(const TensorView& actual, const Tensor& expected) {
                                           ", ONNX Runtime's largest is ", scale));
 }
 
+// An input of the model: pixels at random, words 0 and 1, all of which count. Its first dimension
+// is the batch, another that is open is the texts' length.
+absl::StatusOr<Tensor> MakeInput(const engine::ValueInfo& info, int64_t batch, int64_t length) {
+  Shape shape;
+  for (const engine::Dim& dim : info.dims) {
+    shape.push_back(dim.value >= 0 ? dim.value : shape.empty() ? batch : length);
+  }
+  if (info.type == DataType::kFloat) return testing::RandomTensor(shape, 0, 1, 1);
+  if (info.type != DataType::kInt64) {
+    return absl::UnimplementedError(
+        absl::StrCat("input \"", info.name, "\" is ", ToString(info), "; expected float or int64"));
+  }
+  Tensor words(DataType::kInt64, shape);
+  const bool mask = absl::StrContains(info.name, "mask");
+  int64_t i = 0;
+  for (int64_t& word : words.mutable_values<int64_t>()) word = mask ? 1 : i++ % 2;
+  return words;
+}
+
 absl::StatusOr<Row> Measure(const Net& net, const engine::Model& model,
                             testing::OrtSession& ort_session, int64_t batch, int threads,
                             const Options& options) {
-  Shape shape = {batch};
-  shape.insert(shape.end(), net.row.begin(), net.row.end());
-  const Tensor x = testing::RandomTensor(shape, 0, 1, 1);
-  const TensorView view = x.view();
-
-  ASSIGN_OR_RETURN(const std::shared_ptr<const engine::Plan> plan, model.GetPlan({shape}, threads));
+  std::vector<Tensor> inputs;
+  std::vector<Shape> shapes;
+  std::vector<TensorView> views;
+  for (const engine::ValueInfo& info : model.signature().inputs) {
+    ASSIGN_OR_RETURN(Tensor input, MakeInput(info, batch, net.length));
+    inputs.push_back(std::move(input));
+    shapes.push_back(inputs.back().shape());
+    views.push_back(inputs.back().view());
+  }
+  ASSIGN_OR_RETURN(const std::shared_ptr<const engine::Plan> plan, model.GetPlan(shapes, threads));
   engine::Session session;
-  ASSIGN_OR_RETURN(const std::unique_ptr<testing::OrtRun> ort, ort_session.Prepare({view}));
-  const auto run_baton = [&] { return session.Run(*plan, {&view, 1}).status(); };
+  ASSIGN_OR_RETURN(const std::unique_ptr<testing::OrtRun> ort, ort_session.Prepare(views));
+  const auto run_baton = [&] { return session.Run(*plan, views).status(); };
   const auto run_ort = [&] { return ort->Run(); };
 
   ASSIGN_OR_RETURN(const std::vector<Tensor> expected, ort->Outputs());
-  ASSIGN_OR_RETURN(const absl::Span<const TensorView> actual, session.Run(*plan, {&view, 1}));
+  ASSIGN_OR_RETURN(const absl::Span<const TensorView> actual, session.Run(*plan, views));
   RETURN_IF_ERROR(CheckEqual(actual[0], expected[0]));
 
   std::vector<double> baton_times, ort_times, ratios;
@@ -198,25 +229,41 @@ void PrintHeader(const std::string& ort_version, const Options& options) {
       "|---|--:|--:|--:|--:|--:|--:|--:|\n");
 }
 
+// A text network of a file comes once for each length.
+std::vector<Net> WantedNets(const Options& options) {
+  std::vector<Net> nets;
+  for (const Net& net : OwnNets()) {
+    const auto& names = options.nets;
+    if (std::find(names.begin(), names.end(), net.name) != names.end()) nets.push_back(net);
+  }
+  for (const std::string& file : options.files) {
+    const std::string name = std::filesystem::path(file).stem();
+    const auto read = [file] { return ReadFile(file); };
+    const bool text = absl::StartsWith(name, "bert") || absl::StartsWith(name, "minilm");
+    if (!text) nets.push_back({name, read});
+    for (const int64_t length : options.lengths) {
+      if (text) nets.push_back({absl::StrCat(name, ", ", length, " words"), read, length});
+    }
+  }
+  return nets;
+}
+
 absl::Status Main(const Options& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<testing::OnnxRuntime> runtime,
                    testing::OnnxRuntime::Load());
   if (!options.json) PrintHeader(runtime->version(), options);
-  for (const std::string& name : options.nets) {
-    const auto net = std::find_if(std::begin(kNets), std::end(kNets),
-                                  [&](const Net& n) { return n.name == name; });
-    BATON_CHECK(net != std::end(kNets));
-    const std::string onnx = net->onnx();
+  for (const Net& net : WantedNets(options)) {
+    ASSIGN_OR_RETURN(const std::string onnx, net.onnx());
     ASSIGN_OR_RETURN(const std::shared_ptr<const engine::Model> model,
                      engine::Model::Parse(onnx, "", {}));
     for (const int threads : options.threads) {
       ASSIGN_OR_RETURN(const std::unique_ptr<testing::OrtSession> session,
                        runtime->NewSession(onnx, threads));
       for (const int64_t batch : options.batches) {
-        absl::StatusOr<Row> row = Measure(*net, *model, *session, batch, threads, options);
+        absl::StatusOr<Row> row = Measure(net, *model, *session, batch, threads, options);
         if (!row.ok()) {
           return Annotate(row.status(),
-                          absl::StrCat(name, ", batch ", batch, ", ", threads, " threads"));
+                          absl::StrCat(net.name, ", batch ", batch, ", ", threads, " threads"));
         }
         Print(*row, options.json);
       }
@@ -233,14 +280,20 @@ int main(int argc, char** argv) {
   baton::CommandLine app(
       "Compares the engine's speed with ONNX Runtime's; prints a Markdown table.", "engine_vs_ort");
   std::vector<std::string> names;
-  for (const auto& net : baton::bench::kNets) names.emplace_back(net.name);
-  app.Add("--nets", options.nets, "networks").Delimiter(',').OneOf(names);
+  for (const auto& net : baton::bench::OwnNets()) names.push_back(net.name);
+  const baton::Flag nets =
+      app.Add("--nets", options.nets, "networks with random weights; none where --files is given")
+          .Delimiter(',')
+          .OneOf(names);
+  app.Add("--files", options.files, "networks of tests/nets/nets.sh, as ONNX files").Delimiter(',');
+  app.Add("--length", options.lengths, "words of a text").Delimiter(',').Positive();
   app.Add("--batch", options.batches, "batch sizes").Delimiter(',').Positive();
   app.Add("--threads", options.threads, "thread counts, of both sides").Delimiter(',').Positive();
   app.Add("--rounds", options.rounds, "rounds").Positive();
   app.Add("--seconds", options.round_seconds, "seconds for each side in a round").Positive();
   app.AddSwitch("--json", options.json, "one JSON object a line instead of the table");
   if (const auto exit_code = app.Parse(argc, argv)) return *exit_code;
+  if (!options.files.empty() && nets.count() == 0) options.nets.clear();
   const absl::Status status = baton::bench::Main(options);
   if (!status.ok()) {
     std::fprintf(stderr, "engine_vs_ort: %s\n", std::string(status.message()).c_str());

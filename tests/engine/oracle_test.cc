@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
-#include <map>
+#include <functional>
 #include <ostream>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/file.h"
 #include "engine/model.h"
 #include "engine/session.h"
 #include "tests/support/nets.h"
@@ -21,43 +23,88 @@ using testing::OnnxRuntime;
 using testing::OrtSession;
 
 struct Net {
-  const char* name;
-  std::string (*onnx)();
-  Shape row;  // of the input, without the batch
-  float low, high;
+  std::string name;
+  std::function<std::string()> onnx;
+  std::function<std::vector<Tensor>(int64_t batch)> inputs;
 };
 
 // How GoogleTest names a parameter that fails.
 void PrintTo(const Net& net, std::ostream* out) { *out << net.name; }
 
-const Net kMlp = {"Mlp", [] { return testing::MlpModel(); }, {784}, 0, 1};
-const Net kResNet50 = {"ResNet50", [] { return testing::ResNet50Model(); }, {3, 224, 224}, -2, 2};
-const Net kMobileNetV2 = {
-    "MobileNetV2", [] { return testing::MobileNetV2Model(); }, {3, 224, 224}, -2, 2};
-const Net kSqueezeNet = {
-    "SqueezeNet", [] { return testing::SqueezeNetModel(); }, {3, 224, 224}, -2, 2};
-
-Shape InputShape(const Net& net, int64_t batch) {
-  Shape shape = {batch};
-  shape.insert(shape.end(), net.row.begin(), net.row.end());
-  return shape;
+// Inputs of one tensor: rows of `row` within [low, high).
+std::function<std::vector<Tensor>(int64_t)> Rows(const Shape& row, float low, float high) {
+  return [=](int64_t batch) {
+    Shape shape = {batch};
+    shape.insert(shape.end(), row.begin(), row.end());
+    return std::vector<Tensor>{
+        testing::RandomTensor(shape, low, high, static_cast<uint64_t>(batch))};
+  };
 }
 
-// Each network is made and loaded once for all tests: ResNet-50's file has 100 MB.
+// Words, and which of them count: each text of a batch is shorter than the one before.
+std::function<std::vector<Tensor>(int64_t)> Texts(int64_t length) {
+  return [=](int64_t batch) {
+    Tensor words(DataType::kInt64, {batch, length}), mask(DataType::kInt64, {batch, length});
+    for (int64_t i = 0; i < batch * length; ++i) {
+      const auto at = static_cast<size_t>(i);
+      words.mutable_values<int64_t>()[at] = i * 7919 % 30522;
+      mask.mutable_values<int64_t>()[at] = i % length < length - i / length ? 1 : 0;
+    }
+    return std::vector<Tensor>{words, mask};
+  };
+}
+
+// A network of tests/nets/export.py. Its largest ones, BERT-base and ViT, are compared where their
+// speed is: tests/bench/engine_vs_ort.cc.
+std::function<std::string()> Exported(const std::string& name) {
+  return [name]() -> std::string {
+    const char* directory = std::getenv("BATON_NETS");
+    const std::string path =
+        absl::StrCat(directory == nullptr ? "build/nets" : directory, "/", name, ".onnx");
+    auto onnx = ReadFile(path);
+    EXPECT_TRUE(onnx.ok()) << onnx.status() << "; make it with tests/nets/nets.sh " << name;
+    return onnx.ok() ? *std::move(onnx) : "";
+  };
+}
+
+const Net kMlp = {"Mlp", [] { return testing::MlpModel(); }, Rows({784}, 0, 1)};
+const Net kResNet50 = {"ResNet50", [] { return testing::ResNet50Model(); },
+                       Rows({3, 224, 224}, -2, 2)};
+const Net kMobileNetV2 = {"MobileNetV2", [] { return testing::MobileNetV2Model(); },
+                          Rows({3, 224, 224}, -2, 2)};
+const Net kSqueezeNet = {"SqueezeNet", [] { return testing::SqueezeNetModel(); },
+                         Rows({3, 224, 224}, -2, 2)};
+const Net kMobileNetV3 = {"MobileNetV3", Exported("mobilenet_v3"), Rows({3, 224, 224}, -2, 2)};
+const Net kEfficientNet = {"EfficientNet", Exported("efficientnet_b0"), Rows({3, 224, 224}, -2, 2)};
+const Net kDetector = {"Detector", Exported("detector"), Rows({3, 320, 320}, -2, 2)};
+const Net kMiniLm16 = {"MiniLm16", Exported("minilm"), Texts(16)};
+const Net kMiniLm128 = {"MiniLm128", Exported("minilm"), Texts(128)};
+const Net kMiniLm384 = {"MiniLm384", Exported("minilm"), Texts(384)};
+std::vector<TensorView> Views(const std::vector<Tensor>& tensors) {
+  std::vector<TensorView> views;
+  for (const Tensor& tensor : tensors) views.push_back(tensor.view());
+  return views;
+}
+
+std::vector<Shape> ShapesOf(const std::vector<Tensor>& tensors) {
+  std::vector<Shape> shapes;
+  for (const Tensor& tensor : tensors) shapes.push_back(tensor.shape());
+  return shapes;
+}
+
+// Networks come one after the other, so the last one is kept: BERT's file has 440 MB.
 struct Loaded {
-  std::string onnx;
+  std::string name, onnx;
   std::shared_ptr<const Model> model;
 };
 const Loaded& Load(const Net& net) {
-  static auto& loaded = *new std::map<std::string, Loaded>;
-  Loaded& entry = loaded[net.name];
-  if (entry.model == nullptr) {
-    entry.onnx = net.onnx();
-    auto model = Model::Parse(entry.onnx, "", {});
-    EXPECT_TRUE(model.ok()) << model.status();
-    if (model.ok()) entry.model = *std::move(model);
-  }
-  return entry;
+  static auto& loaded = *new Loaded;
+  if (loaded.name == net.name) return loaded;
+  loaded = {net.name, net.onnx(), nullptr};
+  auto model = Model::Parse(loaded.onnx, "", {});
+  EXPECT_TRUE(model.ok()) << model.status();
+  if (model.ok()) loaded.model = *std::move(model);
+  return loaded;
 }
 
 class OracleTest : public ::testing::TestWithParam<std::tuple<Net, int64_t, int>> {
@@ -80,20 +127,20 @@ TEST_P(OracleTest, ResultsEqualOnnxRuntimes) {
   ASSERT_NE(runtime_, nullptr);
   const Loaded& loaded = Load(net);
   ASSERT_NE(loaded.model, nullptr);
-  const Tensor x = testing::RandomTensor(InputShape(net, batch), net.low, net.high,
-                                         static_cast<uint64_t>(batch));
+  const std::vector<Tensor> inputs = net.inputs(batch);
+  const std::vector<TensorView> views = Views(inputs);
 
   auto oracle = runtime_->NewSession(loaded.onnx, threads);
   ASSERT_TRUE(oracle.ok()) << oracle.status();
-  const auto expected = (*oracle)->Run({x.view()});
+  const auto expected = (*oracle)->Run(views);
   ASSERT_TRUE(expected.ok()) << expected.status();
 
-  const auto plan = loaded.model->GetPlan({x.shape()}, threads);
+  const auto plan = loaded.model->GetPlan(ShapesOf(inputs), threads);
   ASSERT_TRUE(plan.ok()) << plan.status();
   Session session;
   // Twice: the second run uses memory that the first has left behind.
   for (int run = 0; run < 2; ++run) {
-    const auto actual = session.Run(**plan, {x.view()});
+    const auto actual = session.Run(**plan, views);
     ASSERT_TRUE(actual.ok()) << actual.status();
     ASSERT_EQ(actual->size(), 1u);
     ASSERT_EQ((*actual)[0].shape, (*expected)[0].shape());
@@ -116,7 +163,9 @@ std::string NameOf(const Info& info) {
 
 INSTANTIATE_TEST_SUITE_P(Nets, OracleTest,
                          ::testing::Combine(::testing::Values(kMlp, kResNet50, kMobileNetV2,
-                                                              kSqueezeNet),
+                                                              kSqueezeNet, kMobileNetV3,
+                                                              kEfficientNet, kDetector, kMiniLm16,
+                                                              kMiniLm128, kMiniLm384),
                                             ::testing::Values(1, 3, 8), ::testing::Values(1, 2)),
                          NameOf<::testing::TestParamInfo<OracleTest::ParamType>>);
 // Where our own product gives way to oneDNN's, and where two threads share it.
@@ -133,7 +182,7 @@ TEST_P(ConvolutionTest, UsesNoSlowImplementation) {
   const auto& [net, batch, threads] = GetParam();
   const Loaded& loaded = Load(net);
   ASSERT_NE(loaded.model, nullptr);
-  const auto plan = loaded.model->GetPlan({InputShape(net, batch)}, threads);
+  const auto plan = loaded.model->GetPlan(ShapesOf(net.inputs(batch)), threads);
   ASSERT_TRUE(plan.ok()) << plan.status();
   int convolutions = 0;
   for (const StepInfo& step : (*plan)->steps()) {
@@ -147,7 +196,9 @@ TEST_P(ConvolutionTest, UsesNoSlowImplementation) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Nets, ConvolutionTest,
-                         ::testing::Combine(::testing::Values(kResNet50, kMobileNetV2, kSqueezeNet),
+                         ::testing::Combine(::testing::Values(kResNet50, kMobileNetV2, kSqueezeNet,
+                                                              kMobileNetV3, kEfficientNet,
+                                                              kDetector),
                                             ::testing::Values(1, 8), ::testing::Values(1, 2)),
                          NameOf<::testing::TestParamInfo<ConvolutionTest::ParamType>>);
 
@@ -156,19 +207,18 @@ TEST(ThreadsTest, RunningStartsThemCompilingDoesNotAndReleaseThreadsEndsThem) {
     const std::filesystem::directory_iterator tasks("/proc/self/task");
     return std::distance(begin(tasks), end(tasks));
   };
-  const Shape shape = InputShape(kSqueezeNet, 1);
+  const std::vector<Tensor> inputs = kSqueezeNet.inputs(1);
   ReleaseThreads();  // those of tests before
   const auto at_first = threads();
   const auto model = Model::Parse(Load(kSqueezeNet).onnx, "", {});
   ASSERT_TRUE(model.ok()) << model.status();
-  const auto plan = (*model)->GetPlan({shape}, 2);
+  const auto plan = (*model)->GetPlan(ShapesOf(inputs), 2);
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(threads(), at_first);
 
-  const Tensor x = testing::RandomTensor(shape, kSqueezeNet.low, kSqueezeNet.high, 1);
   Session session;
   for (int round = 0; round < 2; ++round) {
-    ASSERT_TRUE(session.Run(**plan, {x.view()}).ok());
+    ASSERT_TRUE(session.Run(**plan, Views(inputs)).ok());
     EXPECT_EQ(threads(), at_first + 1);
     ReleaseThreads();
 #ifndef __clang__  // whose OpenMP only puts them to sleep
