@@ -150,6 +150,36 @@ Layout ChannelBlockedLayout(DataType type, absl::Span<const int64_t> shape) {
   return Layout(ToDnnlDims(shape), ToDnnlType(type), HasAvx512() ? k16[i] : k8[i]);
 }
 
+Layout ChannelsLastLayout(DataType type, absl::Span<const int64_t> shape) {
+  const memory::dims dims = ToDnnlDims(shape);
+  memory::dims strides(dims.size(), 1);
+  int64_t stride = dims[1];
+  for (size_t i = dims.size() - 1; i > 1; --i) {
+    strides[i] = stride;
+    stride *= std::max<int64_t>(dims[i], 1);
+  }
+  strides[0] = stride;
+  return Layout(dims, ToDnnlType(type), strides);
+}
+
+std::optional<Layout> WithType(const Layout& layout, DataType type) {
+#if DNNL_VERSION_MAJOR >= 3
+  if (layout.get_inner_nblks() == 0) {
+    return Layout(layout.get_dims(), ToDnnlType(type), layout.get_strides());
+  }
+  const memory::dims dims = layout.get_dims();
+  if (dims.size() < 3 || dims.size() > 5) return std::nullopt;
+  for (const DataType own : {DataType::kFloat, DataType::kBfloat16}) {
+    if (layout == ChannelBlockedLayout(own, dims)) return ChannelBlockedLayout(type, dims);
+  }
+  return std::nullopt;
+#else
+  Layout other = layout;
+  other.data.data_type = dnnl::memory::convert_to_c(ToDnnlType(type));
+  return other;
+#endif
+}
+
 bool IsPlain(const Layout& layout) {
   const memory::dims dims = layout.dims();
   memory::dims strides(dims.size(), 1);
@@ -236,13 +266,92 @@ std::optional<Eltwise> ToEltwise(const std::string& op, float alpha, float beta)
   return std::nullopt;
 }
 
-dnnl::primitive_attr MakeAttr(absl::Span<const PostOp> post_ops) {
+namespace {
+
+// oneDNN 3.x knows scales of operands, not of the result; those of the weights stand for both.
+void SetQuantization(const Quantization& q, dnnl::primitive_attr& attr) {
+  const bool each_channel = q.scales.size() > 1;
+#if DNNL_VERSION_MAJOR >= 3
+  attr.set_scales_mask(DNNL_ARG_WEIGHTS, each_channel ? (q.grouped ? 3 : 1) : 0);
+  if (q.src_zero_point != 0 || q.run_time_src_zero_point) {
+    attr.set_zero_points_mask(DNNL_ARG_SRC, 0);
+  }
+  if (q.dst_zero_point != 0) attr.set_zero_points_mask(DNNL_ARG_DST, 0);
+#else
+  const int mask = each_channel ? 1 << 1 : 0;
+  if (q.run_time_scales) {
+    attr.set_output_scales(mask, {DNNL_RUNTIME_F32_VAL});
+  } else {
+    attr.set_output_scales(mask, q.scales);
+  }
+  if (q.run_time_src_zero_point) {
+    attr.set_zero_points(DNNL_ARG_SRC, 0, {DNNL_RUNTIME_S32_VAL});
+  } else if (q.src_zero_point != 0) {
+    attr.set_zero_points(DNNL_ARG_SRC, 0, {q.src_zero_point});
+  }
+  if (q.dst_zero_point != 0) attr.set_zero_points(DNNL_ARG_DST, 0, {q.dst_zero_point});
+#endif
+}
+
+#if DNNL_VERSION_MAJOR >= 3
+template <typename T>
+FixedArgument ValuesArgument(int dnnl_arg, DataType type, const std::vector<T>& values) {
+  auto kept = std::make_shared<std::vector<T>>(values);
+  return {dnnl_arg, PlainLayout(type, {static_cast<int64_t>(values.size())}),
+          std::shared_ptr<const void>(kept, kept->data())};
+}
+#endif
+
+}  // namespace
+
+std::vector<FixedArgument> QuantizationArguments([[maybe_unused]] const Quantization& q) {
+  std::vector<FixedArgument> arguments;
+#if DNNL_VERSION_MAJOR >= 3
+  if (!q.run_time_scales) {
+    arguments.push_back(ValuesArgument(ScalesArgument(), DataType::kFloat, q.scales));
+  }
+  if (!q.run_time_src_zero_point && q.src_zero_point != 0) {
+    arguments.push_back(ValuesArgument(SrcZeroPointArgument(), DataType::kInt32,
+                                       std::vector<int32_t>{q.src_zero_point}));
+  }
+  if (q.dst_zero_point != 0) {
+    arguments.push_back(ValuesArgument(DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_DST, DataType::kInt32,
+                                       std::vector<int32_t>{q.dst_zero_point}));
+  }
+#endif
+  return arguments;
+}
+
+int ScalesArgument() {
+#if DNNL_VERSION_MAJOR >= 3
+  return DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS;
+#else
+  return DNNL_ARG_ATTR_OUTPUT_SCALES;
+#endif
+}
+
+int SrcZeroPointArgument() { return DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_SRC; }
+
+float BiasFor(float bias, [[maybe_unused]] float scale) {
+#if DNNL_VERSION_MAJOR >= 3
+  return bias;
+#else
+  return bias / scale;
+#endif
+}
+
+dnnl::primitive_attr MakeAttr(absl::Span<const PostOp> post_ops, const Quantization* quantization) {
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (quantization != nullptr) SetQuantization(*quantization, attr);
   dnnl::post_ops ops;
   for (const PostOp& post_op : post_ops) {
     if (post_op.kind == PostOp::Kind::kAddInput) {
-      ops.append_sum(1.0f);
+      if (quantization == nullptr) {
+        ops.append_sum(1.0f);
+      } else {
+        ops.append_sum(quantization->sum_scale, quantization->sum_zero_point);
+      }
       continue;
     }
     const std::optional<Eltwise> eltwise = ToEltwise(post_op.op, post_op.alpha, post_op.beta);

@@ -3,6 +3,7 @@
 // user scratchpads, and the boundary where its exceptions become a Status.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -33,8 +34,12 @@ Layout AnyLayout(DataType type, absl::Span<const int64_t> shape);
 // N, C/16, spatial, 16c for rank 3 to 5 (8c below AVX-512).
 Layout ChannelBlockedLayout(DataType type, absl::Span<const int64_t> shape);
 bool IsPlain(const Layout& layout);
+// Channels last: N, spatial, C for rank 3 to 5.
+Layout ChannelsLastLayout(DataType type, absl::Span<const int64_t> shape);
 // No dimension is padded, so that element-wise code may walk the whole buffer.
 bool IsDense(const Layout& layout);
+// The same places for elements of another type; nullopt where this oneDNN cannot say so.
+std::optional<Layout> WithType(const Layout& layout, DataType type);
 bool HasAvx512();
 
 // Runs `f`, and turns what it throws into a Status that begins with `what`.
@@ -64,9 +69,38 @@ struct Eltwise {
 };
 std::optional<Eltwise> ToEltwise(const std::string& op, float alpha, float beta);
 
+// What a product of integers does with its sums, in the units of its result:
+//   y = saturate(round(post_ops(scales[c] · Σ (x - src_zero_point) · w + bias[c]))) +
+//   dst_zero_point
+struct Quantization {
+  std::vector<float> scales;  // one, or one for each channel of the result
+  int32_t src_zero_point = 0, dst_zero_point = 0;
+  // A post-op kAddInput adds sum_scale · (input - sum_zero_point); the input has the result's type.
+  float sum_scale = 1;
+  int32_t sum_zero_point = 0;
+  // Given with each run instead: an argument for all of `scales`, one for src_zero_point (int32).
+  bool run_time_scales = false, run_time_src_zero_point = false;
+  bool grouped = false;  // weights of a convolution in groups
+};
+
 // Attributes of a primitive: user scratchpad and post-ops. A kAddInput post-op becomes `sum`: the
-// destination must hold that input's data when the primitive starts.
-dnnl::primitive_attr MakeAttr(absl::Span<const PostOp> post_ops);
+// destination must hold that input's data when the primitive starts. `quantization` may be null.
+dnnl::primitive_attr MakeAttr(absl::Span<const PostOp> post_ops,
+                              const Quantization* quantization = nullptr);
+// The arguments that such a primitive wants beside the usual ones, where they are not given with
+// each run.
+struct FixedArgument {
+  int dnnl_arg;
+  Layout layout;
+  std::shared_ptr<const void> data;
+};
+std::vector<FixedArgument> QuantizationArguments(const Quantization& quantization);
+// DNNL_ARG of what is given with each run.
+int ScalesArgument();
+int SrcZeroPointArgument();
+// The bias, in the result's units, as a primitive with such attributes wants it: before or after
+// scaling.
+float BiasFor(float bias, float scale);
 
 // What was made: enough to run it and to describe it.
 struct DnnlPrimitive {

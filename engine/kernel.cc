@@ -110,6 +110,20 @@ std::unique_ptr<Step> MakeDnnlStep(const DnnlPrimitive& primitive,
   return std::make_unique<DnnlStep>(primitive, std::move(arguments), threads, flops);
 }
 
+void AddFixed(std::vector<FixedArgument> fixed, std::vector<DnnlArgument>& arguments) {
+  for (FixedArgument& argument : fixed) {
+    arguments.push_back({argument.dnnl_arg, argument.layout, DnnlArgument::From::kFixed, 0,
+                         std::move(argument.data)});
+  }
+}
+
+int ResidualInput(absl::Span<const PostOp> post_ops) {
+  for (const PostOp& post_op : post_ops) {
+    if (post_op.kind == PostOp::Kind::kAddInput) return post_op.input;
+  }
+  return -1;
+}
+
 absl::StatusOr<std::shared_ptr<const void>> PackedWeights::Get(const Tensor& weights,
                                                                const Layout& from,
                                                                const Layout& to) const {

@@ -178,6 +178,10 @@ struct DnnlArgument {
 };
 std::unique_ptr<Step> MakeDnnlStep(const DnnlPrimitive& primitive,
                                    std::vector<DnnlArgument> arguments, int threads, double flops);
+void AddFixed(std::vector<FixedArgument> fixed, std::vector<DnnlArgument>& arguments);
+
+// The input that a kAddInput among the post-ops adds; -1 if there is none.
+int ResidualInput(absl::Span<const PostOp> post_ops);
 
 // Packed copies of one constant, one for each layout asked for. Thread-safe.
 class PackedWeights {

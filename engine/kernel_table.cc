@@ -33,7 +33,9 @@ constexpr KernelEntry kKernels[] = {
     {"", "ConvTranspose", 1, &MakeConvTranspose},
     {"", "Cos", 1, &MakeUnary},
     {"", "Cosh", 1, &MakeUnary},
+    {"", "DequantizeLinear", 10, &MakeDequantizeLinear},
     {"", "Div", 1, &MakeBinary},
+    {"", "DynamicQuantizeLinear", 11, &MakeDynamicQuantizeLinear},
     {"", "Elu", 1, &MakeActivation},
     {"", "Equal", 1, &MakeBinary},
     {"", "Erf", 1, &MakeUnary},
@@ -76,6 +78,7 @@ constexpr KernelEntry kKernels[] = {
     {"", "PRelu", 1, &MakeBinary},
     {"", "Pad", 2, &MakePad},
     {"", "Pow", 7, &MakePow},
+    {"", "QuantizeLinear", 10, &MakeQuantizeLinear},
     {"", "RMSNormalization", 1, &MakeLayerNorm},
     {"", "Range", 1, &MakeRange},
     {"", "Reciprocal", 1, &MakeUnary},
@@ -121,6 +124,9 @@ constexpr KernelEntry kKernels[] = {
     {"", "Upsample", 7, &MakeResize},
     {"", "Where", 1, &MakeWhere},
     {"", "Xor", 1, &MakeBinary},
+    // Made by rewrites only.
+    {"baton", "QuantConv", 1, &MakeIntegerConv},
+    {"baton", "QuantMatMul", 1, &MakeIntegerMatMul},
 };
 
 }  // namespace

@@ -5,7 +5,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "engine/kernels/integer_product.h"
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/parallel.h"
 #include "engine/kernels/window.h"
 
 namespace baton::engine {
@@ -23,19 +25,111 @@ bool IsSlow(const std::string& implementation) {
   return absl::StrContains(implementation, "ref") || absl::StrContains(implementation, "gemm:");
 }
 
+// What a convolution computes with.
+struct Numbers {
+  DataType src = DataType::kFloat, weights = DataType::kFloat, dst = DataType::kFloat;
+  std::vector<PostOp> post_ops;
+  std::optional<IntegerProduct> integers;
+};
+
+// A convolution of integers whose scale and zero point of x come with each run, with the result
+// channels last: float, with its bias, or the sums.
+class RunTimeStep final : public Step {
+ public:
+  struct Parts {
+    DnnlPrimitive made;
+    std::vector<DnnlArgument> arguments;  // src, dst, then fixed ones
+    DataType x_type = DataType::kUndefined;
+    bool has_scale = false, has_zero = false;
+    std::vector<float> bias;  // one for each channel, or none
+    int64_t rows = 0, channels = 0;
+    int threads = 1;
+    double flops = 0;
+  };
+  explicit RunTimeStep(Parts parts) : p_(std::move(parts)) {}
+
+  std::unique_ptr<StepState> MakeState() const override {
+    auto state = std::make_unique<State>(p_.made.primitive);
+    for (const DnnlArgument& a : p_.arguments) {
+      state->call.Add(a.dnnl_arg, a.layout, a.fixed.get());
+    }
+    if (p_.has_zero) {
+      state->call.Add(SrcZeroPointArgument(), PlainLayout(DataType::kInt32, {1}), &state->zero);
+    }
+    if (p_.made.scratchpad.get_size() > 0) {
+      state->call.Add(DNNL_ARG_SCRATCHPAD, p_.made.scratchpad);
+    }
+    return state;
+  }
+
+  absl::Status Run(const RunContext& r) const override {
+    State& state = static_cast<State&>(*r.state);
+    if (p_.has_zero) state.zero = IntegerAt(p_.x_type, r.input<char>(kXZeroPoint), 0);
+    state.call.SetData(0, r.input<char>(kX));
+    state.call.SetData(1, r.output<char>(0));
+    if (p_.made.scratchpad.get_size() > 0) state.call.SetData(state.call.size() - 1, r.scratch);
+    SetThreads(p_.threads);
+    const dnnl_status_t status = state.call.Run(r.stream);
+    if (status != dnnl_success)
+      return DnnlErrorStatus(implementation(), status, "execution failed");
+    if (!p_.has_scale) return absl::OkStatus();
+    const float scale = *r.input<float>(kXScale);
+    float* const y = r.output<float>(0);
+    ParallelFor(p_.threads, p_.rows, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        float* const to = y + row * p_.channels;
+        if (p_.bias.empty()) {
+          for (int64_t i = 0; i < p_.channels; ++i) to[i] *= scale;
+        } else {
+          for (int64_t i = 0; i < p_.channels; ++i) {
+            to[i] = to[i] * scale + p_.bias[static_cast<size_t>(i)];
+          }
+        }
+      }
+    });
+    return absl::OkStatus();
+  }
+
+  size_t scratch_bytes() const override { return p_.made.scratchpad.get_size(); }
+  const char* implementation() const override { return p_.made.implementation.c_str(); }
+  double flops() const override { return p_.flops; }
+
+ private:
+  struct State final : StepState {
+    explicit State(dnnl::primitive primitive) : call(std::move(primitive)) {}
+    DnnlCall call;
+    int32_t zero = 0;
+  };
+  const Parts p_;
+};
+
+absl::StatusOr<Tensor> Int8Weights(const Tensor& w, const Tensor* zero_points) {
+  std::optional<Tensor> centered = CenteredWeights(w, zero_points, 0);
+  if (centered) return *std::move(centered);
+  return absl::UnimplementedError(
+      absl::StrCat("weights of ", DataTypeName(w.type()),
+                   " that int8 does not hold, less their zero point, are not supported"));
+}
+
+// Conv, or QuantConv (see integer_product.h).
 class ConvKernel final : public Kernel {
  public:
-  ConvKernel(Window window, int64_t groups, const Node& node, const Graph& graph)
-      : window_(std::move(window)), groups_(groups), post_ops_(node.post_ops) {
-    if (graph.is_constant(node.inputs[1])) weights_ = graph.constant(node.inputs[1]);
-  }
+  // `weights`: empty if not constant; of integers, less their zero points.
+  ConvKernel(Window window, int64_t groups, const Node& node, Tensor weights)
+      : window_(std::move(window)),
+        groups_(groups),
+        node_(node),
+        has_integers_(!node.domain.empty()),
+        w_(has_integers_ ? size_t{kW} : 1),
+        weights_(std::move(weights)) {}
 
   bool AcceptsLayouts() const override { return true; }
   size_t weight_bytes() const override { return packed_.bytes(); }
 
   absl::StatusOr<std::unique_ptr<Step>> Prepare(PrepareContext& c) const override {
-    const Shape x = c.input(0).shape, w = c.input(1).shape;
-    RETURN_IF_ERROR(Check(c, x, w));
+    const Shape x = c.input(0).shape, w = c.input(w_).shape;
+    RETURN_IF_ERROR(CheckShapes(x, w));
+    ASSIGN_OR_RETURN(const Numbers numbers, has_integers_ ? Integers(c, w[0]) : Floats(c, w[0]));
     const size_t spatial = x.size() - 2;
     const absl::Span<const int64_t> kernel = window_.kernel.empty()
                                                  ? absl::MakeConstSpan(w).subspan(2)
@@ -45,7 +139,7 @@ class ConvKernel final : public Kernel {
     Shape y = {x[0], w[0]};
     y.insert(y.end(), fitted.output.begin(), fitted.output.end());
     if (c.shapes_only() || NumElements(y) == 0) {
-      c.SetOutput(0, DataType::kFloat, y);
+      c.SetOutput(0, numbers.dst, y);
       if (c.shapes_only()) return nullptr;
       return MakeStep([](const RunContext&) { return absl::OkStatus(); });
     }
@@ -60,50 +154,83 @@ class ConvKernel final : public Kernel {
       grouped[0] /= groups_;
       grouped.insert(grouped.begin(), groups_);
     }
-    const Layout plain_weights = PlainLayout(DataType::kFloat, grouped);
     // Weights that are not constant are packed on each run, unless a group dimension would have to
     // be split off: those are taken as they are.
-    const bool packs = !weights_.empty() || groups_ == 1;
-    spec.weights = packs ? AnyLayout(DataType::kFloat, grouped) : plain_weights;
-    const bool has_bias = c.has_input(2);
+    ASSIGN_OR_RETURN(const Tensor weights, KnownWeights(c));
+    const bool packs = !weights.empty() || groups_ == 1;
+    spec.weights =
+        packs ? AnyLayout(numbers.weights, grouped) : PlainLayout(numbers.weights, grouped);
+    const bool run_time = numbers.integers && numbers.integers->run_time;
+    const bool has_bias =
+        has_integers_ ? !run_time && !numbers.integers->bias.empty() : c.has_input(2);
     if (has_bias) spec.bias = PlainLayout(DataType::kFloat, {w[0]});
 
     double flops = 2.0 * static_cast<double>(NumElements(y)) * static_cast<double>(w[1]);
     for (size_t i = 0; i < spatial; ++i) flops *= static_cast<double>(kernel[i]);
     const int threads = c.ThreadsFor(flops, 0);
     const ScopedThreads scope(threads);
-    const std::optional<DnnlPrimitive> made = Choose(spec, c.input(0), x, w, y);
+    const std::optional<DnnlPrimitive> made = Choose(spec, c.input(0), numbers, x, w, y);
     if (!made) return absl::UnimplementedError("oneDNN has no convolution of this form");
 
     RETURN_IF_ERROR(c.SetInputLayout(0, made->src));
     std::vector<DnnlArgument> arguments = {{DNNL_ARG_SRC, made->src, From::kInput, 0},
                                            {DNNL_ARG_DST, made->dst, From::kOutput, 0}};
-    if (!weights_.empty()) {
-      ASSIGN_OR_RETURN(auto packed, packed_.Get(weights_, plain_weights, made->weights));
+    if (!weights.empty()) {
+      const PackedWeights once;  // of weights that come with each run
+      ASSIGN_OR_RETURN(auto packed,
+                       (weights_.empty() ? once : packed_)
+                           .Get(weights, PlainLayout(weights.type(), grouped), made->weights));
       arguments.push_back({DNNL_ARG_WEIGHTS, made->weights, From::kFixed, 0, std::move(packed)});
     } else {
-      if (groups_ == 1) RETURN_IF_ERROR(c.SetInputLayout(1, made->weights));
-      arguments.push_back({DNNL_ARG_WEIGHTS, made->weights, From::kInput, 1});
+      if (groups_ == 1) RETURN_IF_ERROR(c.SetInputLayout(w_, made->weights));
+      arguments.push_back({DNNL_ARG_WEIGHTS, made->weights, From::kInput, static_cast<int>(w_)});
     }
-    if (has_bias) arguments.push_back({DNNL_ARG_BIAS, made->bias, From::kInput, 2});
-    const Meta output{DataType::kFloat, y, made->dst};
-    const int residual = ResidualInput();
+    if (has_bias && has_integers_) {
+      arguments.push_back(
+          {DNNL_ARG_BIAS, made->bias, From::kFixed, 0, ScaledBias(*numbers.integers)});
+    } else if (has_bias) {
+      arguments.push_back({DNNL_ARG_BIAS, made->bias, From::kInput, 2});
+    }
+    const Meta output{numbers.dst, y, made->dst};
+    const int residual = ResidualInput(numbers.post_ops);
     if (residual >= 0) {
       RETURN_IF_ERROR(c.SetOverwrite(0, static_cast<size_t>(residual), output));
     } else {
       c.SetOutput(0, output);
     }
+    if (run_time) {
+      RunTimeStep::Parts parts;
+      parts.made = *made;
+      parts.arguments = std::move(arguments);
+      AddFixed(QuantizationArguments(numbers.integers->quantization), parts.arguments);
+      parts.x_type = numbers.src;
+      parts.has_scale = c.has_input(kXScale);
+      parts.has_zero = c.has_input(kXZeroPoint);
+      parts.bias = numbers.integers->bias;
+      parts.rows = NumElements(y) / w[0];
+      parts.channels = w[0];
+      parts.threads = threads;
+      parts.flops = flops;
+      return std::make_unique<RunTimeStep>(std::move(parts));
+    }
+    if (has_integers_) AddFixed(QuantizationArguments(numbers.integers->quantization), arguments);
     return MakeDnnlStep(*made, std::move(arguments), threads, flops);
   }
 
  private:
-  absl::Status Check(PrepareContext& c, const Shape& x, const Shape& w) const {
-    for (size_t i = 0; i < c.num_inputs(); ++i) {
-      if (c.has_input(i) && c.input(i).type != DataType::kFloat) {
-        return absl::UnimplementedError(absl::StrCat("element type ", DataTypeName(c.input(i).type),
-                                                     " is not supported; expected float"));
-      }
+  // Those of integers are always needed: int8, less their zero points. Empty: floats that come with
+  // each run.
+  absl::StatusOr<Tensor> KnownWeights(const PrepareContext& c) const {
+    if (!weights_.empty() || !has_integers_) return weights_;
+    ASSIGN_OR_RETURN(const Tensor* w, c.Data(w_));
+    const Tensor* zero = nullptr;
+    if (c.has_input(kWZeroPoint)) {
+      ASSIGN_OR_RETURN(zero, c.Data(kWZeroPoint));
     }
+    return Int8Weights(*w, zero);
+  }
+
+  absl::Status CheckShapes(const Shape& x, const Shape& w) const {
     if (x.size() < 3 || x.size() > 5 || w.size() != x.size()) {
       return absl::InvalidArgumentError(absl::StrCat("input ", ShapeToString(x), " and weights ",
                                                      ShapeToString(w),
@@ -114,30 +241,61 @@ class ConvKernel final : public Kernel {
                                                      ShapeToString(w),
                                                      " do not fit group=", groups_));
     }
-    if (c.has_input(2) && c.input(2).shape != Shape{w[0]}) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("bias ", ShapeToString(c.input(2).shape), ": expected [", w[0], "]"));
-    }
-    const int residual = ResidualInput();
-    if (residual >= 0 && c.input(static_cast<size_t>(residual)).type != DataType::kFloat) {
-      return absl::UnimplementedError("residual is not float");
-    }
     return absl::OkStatus();
   }
 
-  int ResidualInput() const {
-    for (const PostOp& post_op : post_ops_) {
-      if (post_op.kind == PostOp::Kind::kAddInput) return post_op.input;
+  // float, or bfloat16 with constant weights, which are float in the graph.
+  absl::StatusOr<Numbers> Floats(const PrepareContext& c, int64_t channels) const {
+    Numbers n;
+    n.src = n.weights = n.dst = c.input(0).type;
+    const bool half = n.src == DataType::kBfloat16 && !weights_.empty();
+    for (size_t i = 0; i < c.num_inputs(); ++i) {
+      if (!c.has_input(i)) continue;
+      const DataType type = c.input(i).type,
+                     expected = i == 1 || i == 2 || !half ? DataType::kFloat : n.src;
+      if (type != expected) {
+        return absl::UnimplementedError(absl::StrCat("element type ", DataTypeName(type),
+                                                     " is not supported; expected ",
+                                                     DataTypeName(expected)));
+      }
     }
-    return -1;
+    if (c.has_input(2) && c.input(2).shape != Shape{channels}) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("bias ", ShapeToString(c.input(2).shape), ": expected [", channels, "]"));
+    }
+    n.post_ops = node_.post_ops;
+    return n;
+  }
+
+  absl::StatusOr<Numbers> Integers(const PrepareContext& c, int64_t channels) const {
+    Numbers n;
+    ASSIGN_OR_RETURN(n.integers, ReadIntegerProduct(c, node_, channels));
+    Quantization& q = n.integers->quantization;
+    q.grouped = groups_ > 1;
+    q.run_time_src_zero_point = n.integers->run_time && c.has_input(kXZeroPoint);
+    n.src = c.input(kX).type;
+    n.weights = DataType::kInt8;
+    n.dst = n.integers->y_type;
+    n.post_ops = n.integers->post_ops;
+    return n;
+  }
+
+  static std::shared_ptr<const void> ScaledBias(const IntegerProduct& p) {
+    auto bias = std::make_shared<std::vector<float>>(p.bias);
+    const std::vector<float>& scales = p.quantization.scales;
+    for (size_t i = 0; i < bias->size(); ++i) {
+      (*bias)[i] = BiasFor((*bias)[i], scales[scales.size() > 1 ? i : 0]);
+    }
+    return {bias, bias->data()};
   }
 
   // The first candidate that oneDNN runs with generated code; else the first that it runs at all.
-  std::optional<DnnlPrimitive> Choose(ConvSpec spec, const Meta& src, const Shape& x,
-                                      const Shape& w, const Shape& y) const {
-    const dnnl::primitive_attr attr = MakeAttr(post_ops_);
+  std::optional<DnnlPrimitive> Choose(ConvSpec spec, const Meta& src, const Numbers& numbers,
+                                      const Shape& x, const Shape& w, const Shape& y) const {
+    const dnnl::primitive_attr attr =
+        MakeAttr(numbers.post_ops, numbers.integers ? &numbers.integers->quantization : nullptr);
     std::optional<DnnlPrimitive> fallback;
-    for (const Candidate& candidate : Candidates(src, x, w, y)) {
+    for (const Candidate& candidate : Candidates(src, numbers, x, w, y)) {
       spec.algorithm = candidate.algorithm;
       spec.src = candidate.src;
       spec.dst = candidate.dst;
@@ -149,11 +307,21 @@ class ConvKernel final : public Kernel {
     return fallback;
   }
 
-  std::vector<Candidate> Candidates(const Meta& src, const Shape& x, const Shape& w,
-                                    const Shape& y) const {
+  std::vector<Candidate> Candidates(const Meta& src, const Numbers& numbers, const Shape& x,
+                                    const Shape& w, const Shape& y) const {
     using dnnl::algorithm;
     constexpr auto kFloat = DataType::kFloat;
     std::vector<Candidate> candidates;
+    if (numbers.src != kFloat) {
+      // Shorter numbers want channels last, which is what oneDNN chooses.
+      const Layout dst = numbers.integers && numbers.integers->run_time
+                             ? ChannelsLastLayout(numbers.dst, y)
+                             : AnyLayout(numbers.dst, y);
+      candidates.push_back({algorithm::convolution_direct, AnyLayout(numbers.src, x), dst});
+      candidates.push_back({algorithm::convolution_direct, PlainLayout(numbers.src, x),
+                            PlainLayout(numbers.dst, y)});
+      return candidates;
+    }
     const Layout any_src = AnyLayout(kFloat, x), any_dst = AnyLayout(kFloat, y);
     const int64_t block = HasAvx512() ? 16 : 8;
     const bool depthwise = groups_ == x[1] && groups_ == w[0];
@@ -187,8 +355,10 @@ class ConvKernel final : public Kernel {
 
   const Window window_;
   const int64_t groups_;
-  const std::vector<PostOp> post_ops_;
-  Tensor weights_;  // empty if not constant
+  const Node node_;
+  const bool has_integers_;
+  const size_t w_;  // number of the weights among the inputs
+  const Tensor weights_;
   PackedWeights packed_;
 };
 
@@ -253,7 +423,26 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeConv(const Node& node, const Graph& 
   ASSIGN_OR_RETURN(Window window, ParseWindow(node));
   ASSIGN_OR_RETURN(const int64_t groups, node.Int("group", 1));
   if (groups < 1) return absl::InvalidArgumentError(absl::StrCat("group is ", groups));
-  return std::make_unique<ConvKernel>(std::move(window), groups, node, graph);
+  Tensor weights;
+  if (graph.is_constant(node.inputs[1])) weights = graph.constant(node.inputs[1]);
+  return std::make_unique<ConvKernel>(std::move(window), groups, node, std::move(weights));
+}
+
+absl::StatusOr<std::unique_ptr<Kernel>> MakeIntegerConv(const Node& node, const Graph& graph) {
+  if (!node.has_input(kX) || !node.has_input(kW)) {
+    return absl::InvalidArgumentError("expected an input and its weights");
+  }
+  ASSIGN_OR_RETURN(Window window, ParseWindow(node));
+  ASSIGN_OR_RETURN(const int64_t groups, node.Int("group", 1));
+  if (groups < 1) return absl::InvalidArgumentError(absl::StrCat("group is ", groups));
+  const bool has_zero = node.has_input(kWZeroPoint);
+  Tensor weights;
+  if (graph.is_constant(node.inputs[kW]) &&
+      (!has_zero || graph.is_constant(node.inputs[kWZeroPoint]))) {
+    const Tensor* zero = has_zero ? &graph.constant(node.inputs[kWZeroPoint]) : nullptr;
+    ASSIGN_OR_RETURN(weights, Int8Weights(graph.constant(node.inputs[kW]), zero));
+  }
+  return std::make_unique<ConvKernel>(std::move(window), groups, node, std::move(weights));
 }
 
 absl::StatusOr<std::unique_ptr<Kernel>> MakeConvTranspose(const Node& node, const Graph&) {

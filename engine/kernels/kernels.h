@@ -12,6 +12,7 @@ namespace baton::engine {
 
 // conv.cc
 BATON_KERNEL(MakeConv);
+BATON_KERNEL(MakeIntegerConv);
 BATON_KERNEL(MakeConvTranspose);
 // matmul.cc
 BATON_KERNEL(MakeGemm);
@@ -19,6 +20,12 @@ BATON_KERNEL(MakeMatMul);
 // True for a MatMul or Gemm whose weights are a constant matrix (and whose C, if any, is a constant
 // row): it becomes one inner product, which takes post-ops.
 bool IsDense(const Node& node, const Graph& graph);
+// integer_matmul.cc
+BATON_KERNEL(MakeIntegerMatMul);
+// quantize.cc
+BATON_KERNEL(MakeQuantizeLinear);
+BATON_KERNEL(MakeDequantizeLinear);
+BATON_KERNEL(MakeDynamicQuantizeLinear);
 // activation.cc: float activations that oneDNN has, in any layout
 BATON_KERNEL(MakeActivation);
 // What a node does to each element of its first input, for post_ops of the node before it; empty if

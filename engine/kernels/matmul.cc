@@ -119,10 +119,7 @@ class DenseKernel final : public Kernel {
           {DNNL_ARG_BIAS, made->bias, From::kFixed, 0,
            std::shared_ptr<const void>(std::make_shared<Tensor>(bias_), bias_.data())});
     }
-    int residual = -1;
-    for (const PostOp& post_op : post_ops_) {
-      if (post_op.kind == PostOp::Kind::kAddInput) residual = post_op.input;
-    }
+    const int residual = ResidualInput(post_ops_);
     if (residual >= 0) {
       RETURN_IF_ERROR(c.SetOverwrite(0, static_cast<size_t>(residual), output));
     } else {

@@ -15,7 +15,9 @@ class PoolKernel final : public Kernel {
 
   absl::StatusOr<std::unique_ptr<Step>> Prepare(PrepareContext& c) const override {
     const Meta x = c.input(0);
-    if (x.type != DataType::kFloat) {
+    const bool bytes_too = algorithm_ == dnnl::algorithm::pooling_max;
+    const bool byte = x.type == DataType::kInt8 || x.type == DataType::kUint8;
+    if (x.type != DataType::kFloat && x.type != DataType::kBfloat16 && !(bytes_too && byte)) {
       return absl::UnimplementedError(
           absl::StrCat("element type ", DataTypeName(x.type), " is not supported; expected float"));
     }
@@ -30,7 +32,7 @@ class PoolKernel final : public Kernel {
     Shape y = {x.shape[0], x.shape[1]};
     y.insert(y.end(), fitted.output.begin(), fitted.output.end());
     if (c.shapes_only() || NumElements(y) == 0) {
-      c.SetOutput(0, DataType::kFloat, y);
+      c.SetOutput(0, x.type, y);
       if (c.shapes_only()) return nullptr;
       return MakeStep([](const RunContext&) { return absl::OkStatus(); });
     }
@@ -46,10 +48,10 @@ class PoolKernel final : public Kernel {
     const int threads = c.ThreadsFor(0, bytes);
     const ScopedThreads scope(threads);
     // The layout of the input for the output too, where oneDNN has it; else its own choice.
-    spec.dst = x.layout ? AnyLayout(DataType::kFloat, y) : PlainLayout(DataType::kFloat, y);
+    spec.dst = x.layout ? AnyLayout(x.type, y) : PlainLayout(x.type, y);
     const std::optional<DnnlPrimitive> made = MakePooling(spec, MakeAttr({}));
     if (!made) return absl::UnimplementedError("oneDNN has no pooling of this form");
-    c.SetOutput(0, Meta{DataType::kFloat, y, made->dst});
+    c.SetOutput(0, Meta{x.type, y, made->dst});
     return MakeDnnlStep(*made,
                         {{DNNL_ARG_SRC, made->src, DnnlArgument::From::kInput, 0},
                          {DNNL_ARG_DST, made->dst, DnnlArgument::From::kOutput, 0}},

@@ -1,4 +1,5 @@
 #include "engine/base/status.h"
+#include "engine/kernels/integer_product.h"
 #include "engine/kernels/kernels.h"
 #include "engine/rewrite/rewrite.h"
 
@@ -41,8 +42,9 @@ class Fuser {
     const int producer = maker_[static_cast<size_t>(id)];
     if (producer < 0) return -1;
     const Node& node = graph_.nodes[static_cast<size_t>(producer)];
-    if (!node.domain.empty() || meta(id) == nullptr || meta(id)->type != DataType::kFloat)
-      return -1;
+    if (meta(id) == nullptr || meta(id)->type != DataType::kFloat) return -1;
+    if (node.domain == "baton") return node.has_input(kXScale) ? producer : -1;
+    if (!node.domain.empty()) return -1;
     if (node.op == "Conv") return producer;
     const bool product = node.op == "Gemm" || node.op == "MatMul";
     return product && IsDense(node, graph_) ? producer : -1;
@@ -52,6 +54,12 @@ class Fuser {
     Node& node = graph_.nodes[static_cast<size_t>(target)];
     node.outputs[0] = from.outputs[0];
     maker_[static_cast<size_t>(from.outputs[0])] = target;
+  }
+
+  // A convolution whose scale comes with each run takes no post-ops, but for a bias.
+  bool TakesPostOps(int target) const {
+    const Node& node = graph_.nodes[static_cast<size_t>(target)];
+    return node.op != "QuantConv" || graph_.is_constant(node.inputs[kXScale]);
   }
 
   // Room for the weights' bias as input 2, so that post-ops' inputs come after it.
@@ -65,7 +73,7 @@ class Fuser {
     const auto post_ops = ActivationPostOps(node, graph_);
     if (!post_ops.ok() || post_ops->empty()) return false;  // a bad attribute fails the kernel
     const int target = Target(node.inputs[0]);
-    if (target < 0) return false;
+    if (target < 0 || !TakesPostOps(target)) return false;
     std::vector<PostOp>& target_ops = graph_.nodes[static_cast<size_t>(target)].post_ops;
     target_ops.insert(target_ops.end(), post_ops->begin(), post_ops->end());
     TakeOver(target, node);
@@ -85,6 +93,7 @@ class Fuser {
     if (other_meta == nullptr || other_meta->type != DataType::kFloat) return false;
     const Shape& shape = meta(own)->shape;
     if (graph_.is_constant(other)) return FuseBias(target, producer, node, other, shape);
+    if (!TakesPostOps(target)) return false;
     if (other_meta->shape != shape || maker_[static_cast<size_t>(other)] >= target) return false;
     for (const PostOp& post_op : producer.post_ops) {
       if (post_op.kind == PostOp::Kind::kAddInput)
@@ -99,15 +108,22 @@ class Fuser {
   }
 
   bool FuseBias(int target, Node& producer, const Node& node, ValueId bias, const Shape& shape) {
-    if (producer.op != "MatMul" || producer.has_input(2) || !producer.post_ops.empty())
-      return false;
-    const Shape& bias_shape = graph_.constant(bias).shape();
-    if (shape.empty() || bias_shape.empty() || bias_shape.size() > shape.size() ||
-        bias_shape.back() != shape.back() || graph_.constant(bias).size() != shape.back()) {
+    const bool matmul = producer.op == "MatMul", integers = !producer.domain.empty();
+    const size_t input = matmul ? 2 : size_t{kBias};
+    if ((!matmul && !integers) || producer.has_input(input) || !producer.post_ops.empty()) {
       return false;
     }
-    producer.inputs.resize(3, kNoValue);
-    producer.inputs[2] = bias;
+    // One number for each channel: the last dimension, of a convolution the second.
+    Shape channels = graph_.constant(bias).shape();
+    if (channels.size() > shape.size()) return false;
+    channels.insert(channels.begin(), shape.size() - channels.size(), 1);
+    const size_t axis = producer.op == "QuantConv" ? 1 : shape.size() - 1;
+    if (shape.empty() || channels[axis] != shape[axis] ||
+        graph_.constant(bias).size() != shape[axis]) {
+      return false;
+    }
+    producer.inputs.resize(std::max(producer.inputs.size(), input + 1), kNoValue);
+    producer.inputs[input] = bias;
     TakeOver(target, node);
     return true;
   }

@@ -47,7 +47,7 @@ absl::Status RemoveNoOps(Graph& graph) {
   return absl::OkStatus();
 }
 
-absl::Status FoldConstants(Graph& graph) {
+absl::Status FoldConstants(Graph& graph, bool dequantize) {
   constexpr size_t kMaxBytes = size_t{256} << 20;
   for (const Node& node : graph.nodes) {
     bool constant = !node.inputs.empty();
@@ -58,6 +58,7 @@ absl::Status FoldConstants(Graph& graph) {
     }
     const KernelEntry* entry = FindKernel(node.domain, node.op, node.opset);
     if (!constant || entry == nullptr) continue;
+    if (!dequantize && node.domain.empty() && node.op == "DequantizeLinear") continue;
     absl::StatusOr<std::unique_ptr<Kernel>> kernel = entry->make(node, graph);
     if (!kernel.ok()) continue;  // reported, with the node's name, when kernels are made
     absl::StatusOr<std::vector<Tensor>> outputs = Evaluate(node, **kernel, inputs, 1, kMaxBytes);
@@ -79,7 +80,11 @@ absl::Status FoldConstants(Graph& graph) {
 
 absl::Status Rewrite(Graph& graph) {
   RETURN_IF_ERROR(RemoveNoOps(graph));
+  ExpandQuantizedOperators(graph);
+  RETURN_IF_ERROR(FoldConstants(graph, /*dequantize=*/false));
+  FuseQuantizedProducts(graph);
   RETURN_IF_ERROR(FoldConstants(graph));
+  DropQuantization(graph);
   {
     const std::vector<std::optional<Meta>> metas = MetasOf(graph);
     FuseActivations(graph, metas);
@@ -89,6 +94,7 @@ absl::Status Rewrite(Graph& graph) {
   RETURN_IF_ERROR(FoldIntoConvolution(graph));
   RETURN_IF_ERROR(FoldInputScale(graph));
   RETURN_IF_ERROR(FusePostOps(graph, MetasOf(graph)));
+  FuseQuantize(graph);
   RemoveDeadNodes(graph);
   return absl::OkStatus();
 }

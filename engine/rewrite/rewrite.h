@@ -15,8 +15,16 @@ absl::Status Rewrite(Graph& graph);
 
 // Identity, Dropout (inference) and the like vanish.
 absl::Status RemoveNoOps(Graph& graph);
-// Nodes with constant inputs become constants.
-absl::Status FoldConstants(Graph& graph);
+// Nodes with constant inputs become constants; DequantizeLinear where `dequantize`.
+absl::Status FoldConstants(Graph& graph, bool dequantize = true);
+// What quantizers write. Operators on integers are spelled out as DequantizeLinear, the operator on
+// floats, QuantizeLinear; then products with such a frame become products of integers, and other
+// values stay as they are before they are quantized.
+void ExpandQuantizedOperators(Graph& graph);
+void FuseQuantizedProducts(Graph& graph);
+void DropQuantization(Graph& graph);
+// QuantizeLinear moves into the product of integers that makes its input. After FusePostOps.
+void FuseQuantize(Graph& graph);
 // BatchNormalization, and Mul or Add by a constant per channel, move into the convolution's
 // weights and bias.
 absl::Status FoldIntoConvolution(Graph& graph);
