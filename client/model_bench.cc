@@ -157,7 +157,7 @@ void PrintJson(const Options& options, const Result& result) {
   const nlohmann::ordered_json line = {{"batch", result.batch},
                                        {"threads", options.ThreadsOfEach()},
                                        {"workers", options.workers},
-                                       {"precision", PrecisionName(options.precision)},
+                                       {"precision", engine::PrecisionName(options.precision)},
                                        {"items_per_s", ItemsPerSecond(result)},
                                        {"latency_ms",
                                         {{"min", Milliseconds(latency.MinNs())},
@@ -173,7 +173,7 @@ void PrintHeader(const Options& options) {
   std::cout << absl::StreamFormat("%d worker%s of %d thread%s, %s, random input\n", options.workers,
                                   options.workers == 1 ? "" : "s", options.ThreadsOfEach(),
                                   options.ThreadsOfEach() == 1 ? "" : "s",
-                                  PrecisionName(options.precision))
+                                  engine::PrecisionName(options.precision))
             << absl::StreamFormat("%6s %12s %10s %10s %10s %10s %9s %9s\n", "batch", "items/s",
                                   "min ms", "p50 ms", "p90 ms", "p99 ms", "peak MB", "load ms");
 }

@@ -32,9 +32,6 @@ void AddThreadsFlag(CommandLine& command, const std::string& name, const std::st
 // Repeatable `--dim NAME=N`.
 void AddDimFlag(CommandLine& command, std::map<std::string, int64_t>& dims);
 
-// "f32", "bf16", "int8", "auto".
-std::string PrecisionName(engine::Precision precision);
-
 // `path`, or the model.onnx in it where it is a directory.
 std::string ModelFileAt(const std::string& path);
 // Loads that file. Errors name it.

@@ -6,24 +6,25 @@
 #include "absl/strings/str_cat.h"
 #include "client/model_commands.h"
 #include "engine/base/status.h"
+#include "engine/golden.h"
+#include "engine/session.h"
 
 namespace baton::model_tool {
 namespace {
 
-constexpr std::pair<const char*, engine::Precision> kPrecisions[] = {
-    {"f32", engine::Precision::kF32},
-    {"bf16", engine::Precision::kBf16},
-    {"int8", engine::Precision::kInt8},
-    {"auto", engine::Precision::kAuto}};
+// Fails where a directory has no samples, or the model misses one.
+absl::Status CheckSamples(const std::string& directory, const engine::Model& model) {
+  ASSIGN_OR_RETURN(const std::vector<engine::GoldenSample> samples,
+                   engine::ReadGoldenSamples(directory, model.signature()));
+  if (samples.empty()) return absl::NotFoundError(directory);
+  engine::Session session;
+  for (const engine::GoldenSample& sample : samples) {
+    RETURN_IF_ERROR(engine::RunGoldenSample(model, session, sample, {}, 1, nullptr));
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
-
-std::string PrecisionName(engine::Precision precision) {
-  for (const auto& [name, value] : kPrecisions) {
-    if (value == precision) return name;
-  }
-  return "unknown";
-}
 
 void AddModelArgument(CommandLine& command, std::string& path) {
   command.Add("MODEL", path, "ONNX file, or a directory with a model.onnx").Required();
@@ -34,17 +35,18 @@ void AddPrecisionFlag(CommandLine& command, engine::Precision& precision) {
       .AddFunction(
           "--precision",
           [&precision](const std::string& text) -> absl::Status {
-            for (const auto& [name, value] : kPrecisions) {
-              if (text != name) continue;
-              precision = value;
-              return absl::OkStatus();
+            const std::optional<engine::Precision> named = engine::PrecisionNamed(text);
+            if (!named) {
+              return absl::InvalidArgumentError(
+                  absl::StrCat("expected f32, bf16, int8 or auto, found \"", text, "\""));
             }
-            return absl::InvalidArgumentError(
-                absl::StrCat("expected f32, bf16, int8 or auto, found \"", text, "\""));
+            precision = *named;
+            return absl::OkStatus();
           },
-          "f32, bf16, int8 or auto")
+          "f32, bf16, int8 (of quantized models) or auto (bf16 where the samples beside the model "
+          "allow it)")
       .TypeName("P")
-      .DefaultText(PrecisionName(precision));
+      .DefaultText(engine::PrecisionName(precision));
 }
 
 void AddThreadsFlag(CommandLine& command, const std::string& name, const std::string& help,
@@ -80,7 +82,15 @@ std::string ModelFileAt(const std::string& path) {
 absl::StatusOr<std::shared_ptr<const engine::Model>> LoadModel(const std::string& path,
                                                                engine::Precision precision) {
   const std::string file = ModelFileAt(path);
-  auto model = engine::Model::Load(file, {.precision = precision});
+  const auto load = [&file](engine::Precision p) {
+    return engine::Model::Load(file, {.precision = p});
+  };
+  const auto check = [&file](const engine::Model& model) {
+    const std::string directory = std::filesystem::path(file).parent_path().string();
+    return CheckSamples(directory.empty() ? "." : directory, model);
+  };
+  auto model =
+      precision == engine::Precision::kAuto ? engine::LoadAuto(load, check) : load(precision);
   if (model.ok() || absl::StrContains(model.status().message(), file)) return model;
   return Annotate(model.status(), file);
 }

@@ -223,6 +223,23 @@ bool HasAvx512() {
   return has;
 }
 
+bool HasBfloat16() {
+  static const bool has = [] {
+    switch (dnnl::get_effective_cpu_isa()) {
+      case dnnl::cpu_isa::sse41:
+      case dnnl::cpu_isa::avx:
+      case dnnl::cpu_isa::avx2:
+      case dnnl::cpu_isa::avx2_vnni:
+      case dnnl::cpu_isa::avx512_core:
+      case dnnl::cpu_isa::avx512_core_vnni:
+        return false;
+      default:
+        return true;
+    }
+  }();
+  return has;
+}
+
 absl::Status DnnlErrorStatus(const std::string& what, int status, const char* message) {
   const auto code = static_cast<dnnl_status_t>(status);
   const std::string text = absl::StrCat(what, ": oneDNN: ", message);

@@ -41,6 +41,8 @@ bool IsDense(const Layout& layout);
 // The same places for elements of another type; nullopt where this oneDNN cannot say so.
 std::optional<Layout> WithType(const Layout& layout, DataType type);
 bool HasAvx512();
+// The processor multiplies bfloat16 (AVX-512 BF16).
+bool HasBfloat16();
 
 // Runs `f`, and turns what it throws into a Status that begins with `what`.
 template <typename F>

@@ -209,4 +209,12 @@ absl::Status RunGoldenSample(const Model& model, Session& session, const GoldenS
   return status;
 }
 
+absl::StatusOr<std::shared_ptr<const Model>> LoadAuto(
+    const std::function<absl::StatusOr<std::shared_ptr<const Model>>(Precision)>& load,
+    const std::function<absl::Status(const Model&)>& check) {
+  absl::StatusOr<std::shared_ptr<const Model>> lower = load(Precision::kBf16);
+  if (lower.ok() && check(**lower).ok()) return lower;
+  return load(Precision::kF32);
+}
+
 }  // namespace baton::engine

@@ -2,6 +2,8 @@
 // output_0.pb …`. Run at load on the engine as it will serve, and by `baton-model verify`.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -38,5 +40,11 @@ struct GoldenResult {
 // seen, also when the sample fails.
 absl::Status RunGoldenSample(const Model& model, Session& session, const GoldenSample& sample,
                              const Tolerance& tolerance, int threads, GoldenResult* result);
+
+// Precision::kAuto: what `load` makes of bf16, where it makes anything of it and `check` lets it
+// pass, else of f32. `check` runs samples, and fails where there are none.
+absl::StatusOr<std::shared_ptr<const Model>> LoadAuto(
+    const std::function<absl::StatusOr<std::shared_ptr<const Model>>(Precision)>& load,
+    const std::function<absl::Status(const Model&)>& check);
 
 }  // namespace baton::engine

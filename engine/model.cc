@@ -233,18 +233,40 @@ class ModelImpl final : public Model {
 
 }  // namespace
 
+const char* PrecisionName(Precision precision) {
+  switch (precision) {
+    case Precision::kF32:
+      return "f32";
+    case Precision::kBf16:
+      return "bf16";
+    case Precision::kInt8:
+      return "int8";
+    case Precision::kAuto:
+      break;
+  }
+  return "auto";
+}
+
+std::optional<Precision> PrecisionNamed(absl::string_view name) {
+  for (const Precision precision :
+       {Precision::kF32, Precision::kBf16, Precision::kInt8, Precision::kAuto}) {
+    if (name == PrecisionName(precision)) return precision;
+  }
+  return std::nullopt;
+}
+
 absl::StatusOr<std::shared_ptr<const Model>> Model::Parse(absl::string_view onnx,
                                                           const std::string& directory,
                                                           const ModelOptions& options) {
-  if (options.precision != Precision::kF32) {
-    return absl::UnimplementedError("precision: only f32 is supported");
+  if (options.precision == Precision::kAuto) {
+    return absl::InvalidArgumentError("precision auto is chosen by who has samples to compare");
   }
   std::shared_ptr<const LoadedGraph> loaded;
   uint64_t structure = 0;
   RETURN_IF_ERROR(CatchDnnl("loading", [&] {
     ASSIGN_OR_RETURN(Graph graph, ImportOnnx(onnx, directory));
     structure = absl::HashOf(StructureOf(graph), options.precision);
-    RETURN_IF_ERROR(Rewrite(graph));
+    RETURN_IF_ERROR(Rewrite(graph, options.precision));
     ASSIGN_OR_RETURN(loaded, MakeKernels(std::move(graph)));
     return absl::OkStatus();
   }));

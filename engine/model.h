@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,12 @@ struct Signature {
   std::vector<ValueInfo> outputs;
 };
 
+// Of products. int8 asks that a model brings products of integers, which it then runs at any
+// precision; auto is chosen by LoadAuto (golden.h), not by Model.
 enum class Precision { kF32, kBf16, kInt8, kAuto };
+// "f32", "bf16", "int8", "auto".
+const char* PrecisionName(Precision precision);
+std::optional<Precision> PrecisionNamed(absl::string_view name);
 
 struct ModelOptions {
   Precision precision = Precision::kF32;

@@ -18,11 +18,12 @@ class ActivationKernel final : public Kernel {
 
   absl::StatusOr<std::unique_ptr<Step>> Prepare(PrepareContext& c) const override {
     const Meta x = c.input(0);
-    if (x.type != DataType::kFloat && other_types_ != nullptr) {
+    const bool has_eltwise = x.type == DataType::kFloat || x.type == DataType::kBfloat16;
+    if (!has_eltwise && other_types_ != nullptr) {
       if (x.layout) RETURN_IF_ERROR(c.SetInputLayout(0, PlainLayout(x.type, x.shape)));
       return other_types_->Prepare(c);
     }
-    if (x.type != DataType::kFloat) {
+    if (!has_eltwise) {
       return absl::UnimplementedError(
           absl::StrCat("element type ", DataTypeName(x.type), " is not supported; expected float"));
     }

@@ -33,11 +33,11 @@ struct Heads {
 
   int64_t At(int64_t b, int64_t head) const { return b * batch_stride + head * head_stride; }
   // `rows` rows of a head.
-  Layout Matrix(int64_t some_rows) const {
-    return Layout({some_rows, size}, dnnl::memory::data_type::f32, {row_stride, 1});
+  Layout Matrix(int64_t some_rows, DataType type) const {
+    return Layout({some_rows, size}, ToDnnlType(type), {row_stride, 1});
   }
-  Layout Transposed() const {
-    return Layout({size, rows}, dnnl::memory::data_type::f32, {1, row_stride});
+  Layout Transposed(DataType type) const {
+    return Layout({size, rows}, ToDnnlType(type), {1, row_stride});
   }
 };
 
@@ -54,7 +54,8 @@ absl::StatusOr<Heads> ReadHeads(const PrepareContext& c, size_t input, int64_t h
                                 bool heads_last) {
   static constexpr const char* kNames[] = {"Q", "K", "V"};
   const Meta& x = c.input(input);
-  if (x.type != DataType::kFloat) {
+  const bool half = x.type == DataType::kBfloat16 && c.input(0).type == x.type;
+  if (x.type != DataType::kFloat && !half) {
     return absl::UnimplementedError(absl::StrCat(kNames[input], " is ", DataTypeName(x.type),
                                                  ", which is not supported; expected float"));
   }
@@ -109,25 +110,39 @@ struct SoftmaxRow {
   float scale, softcap;
 };
 
+// A vector of scores, scaled and biased; lanes past the last are anything.
+BATON_INLINE void LoadScores(const SoftmaxRow& row, int64_t i, Vector& x) {
+  const int64_t left = row.n - i;
+  LoadUpTo(row.scores + i, left, 0, x);
+  x = x * row.scale;
+  if (row.softcap != 0) {
+    x = x / row.softcap;
+    Tanh(x);
+    x = x * row.softcap;
+  }
+  Vector other;
+  if (row.bias != nullptr) {
+    LoadUpTo(row.bias + i, left, 0, other);
+    x = x + other;
+  }
+}
+
+// The result takes the place of the scores: of bfloat16, the first half of the row.
+template <typename T>
 struct SoftmaxLoop {
   BATON_INLINE static void Run(const SoftmaxRow& row) {
-    Vector x, other;
-    Vector largest = Vector{} + kMinusInfinity;
-    for (int64_t i = 0; i < row.n; i += kLanes) {
-      Load(row.scores + i, x);
-      x = x * row.scale;
-      if (row.softcap != 0) {
-        x = x / row.softcap;
-        Tanh(x);
-        x = x * row.softcap;
-      }
-      if (row.bias != nullptr) {
-        LoadUpTo(row.bias + i, row.n - i, 0, other);
-        x = x + other;
-      }
+    const int64_t whole = row.n / kLanes * kLanes;
+    Vector x, largest = Vector{} + kMinusInfinity;
+    for (int64_t i = 0; i < whole; i += kLanes) {
+      LoadScores(row, i, x);
       Store(x, row.scores + i);
-      LoadUpTo(row.scores + i, row.n - i, kMinusInfinity, x);
-      Store(x, row.scores + i);
+      largest = x > largest ? x : largest;
+    }
+    if (whole < row.n) {
+      LoadScores(row, whole, x);
+      Store(x, row.scores + whole);
+      LoadUpTo(row.scores + whole, row.n - whole, kMinusInfinity, x);
+      Store(x, row.scores + whole);
       largest = x > largest ? x : largest;
     }
     const float most = Largest(largest);
@@ -137,14 +152,18 @@ struct SoftmaxLoop {
       x = x - most;
       Exp(x);
       Store(x, row.scores + i);
-      LoadUpTo(row.scores + i, row.n - i, 0, x);
-      sums = sums + x;
+      if (i < whole) [[likely]] {
+        sums = sums + x;
+      } else {
+        LoadUpTo(row.scores + i, row.n - i, 0, x);
+        sums = sums + x;
+      }
     }
     const float inverse = 1.0f / Sum(sums);
     for (int64_t i = 0; i < row.n; i += kLanes) {
       Load(row.scores + i, x);
       x = x * inverse;
-      Store(x, row.scores + i);
+      StoreUpTo(x, kLanes, reinterpret_cast<T*>(row.scores) + i);
     }
   }
 };
@@ -156,6 +175,7 @@ struct Block {
 
 struct AttentionPlan {
   Heads q, k, v, y;
+  DataType type = DataType::kFloat;  // or bfloat16
   AttentionOptions options;
   Mask mask;
   int threads = 1;
@@ -192,8 +212,8 @@ struct BlockCalls {
     call.Add(DNNL_ARG_DST, product.dst);
     if (product.scratchpad.get_size() > 0) call.Add(DNNL_ARG_SCRATCHPAD, product.scratchpad);
   }
-  static dnnl_status_t Run(DnnlCall& call, const float* a, const float* b, float* y,
-                           void* scratchpad, dnnl_stream_t stream) {
+  static dnnl_status_t Run(DnnlCall& call, const void* a, const void* b, void* y, void* scratchpad,
+                           dnnl_stream_t stream) {
     call.SetData(0, a);
     call.SetData(1, b);
     call.SetData(2, y);
@@ -220,7 +240,10 @@ struct AttentionState final : StepState {
 class AttentionStep final : public Step {
  public:
   explicit AttentionStep(AttentionPlan plan)
-      : plan_(std::move(plan)), softmax_(CompiledFor<SoftmaxLoop>(BestIsa())) {}
+      : plan_(std::move(plan)),
+        softmax_(plan_.type == DataType::kFloat ? CompiledFor<SoftmaxLoop<float>>(BestIsa())
+                                                : CompiledFor<SoftmaxLoop<Bfloat16>>(BestIsa())),
+        element_(static_cast<int64_t>(DataTypeSize(plan_.type))) {}
 
   std::unique_ptr<StepState> MakeState() const override {
     auto state = std::make_unique<AttentionState>();
@@ -274,16 +297,18 @@ class AttentionStep final : public Step {
       const int64_t queries = std::min(p.block, p.q.rows - first);
       BlockCalls& calls = queries == p.block ? *state.whole : *state.rest;
       state.status = BlockCalls::Run(
-          calls.scores, r.input<float>(0) + p.q.At(b, head) + first * p.q.row_stride,
-          r.input<float>(1) + p.k.At(b, key_head), scores, scratchpad, state.stream.get());
+          calls.scores, r.input<char>(0) + (p.q.At(b, head) + first * p.q.row_stride) * element_,
+          r.input<char>(1) + p.k.At(b, key_head) * element_, scores, scratchpad,
+          state.stream.get());
       for (int64_t query = 0; query < queries; ++query) {
         softmax_({scores + query * p.padded_keys, Bias(r, b, head, first + query, bias), p.k.rows,
                   p.options.scale, p.options.softcap});
       }
       if (state.status != dnnl_success) return;
-      state.status = BlockCalls::Run(calls.values, scores, r.input<float>(2) + p.v.At(b, key_head),
-                                     r.output<float>(0) + p.y.At(b, head) + first * p.y.row_stride,
-                                     scratchpad, state.stream.get());
+      state.status =
+          BlockCalls::Run(calls.values, scores, r.input<char>(2) + p.v.At(b, key_head) * element_,
+                          r.output<char>(0) + (p.y.At(b, head) + first * p.y.row_stride) * element_,
+                          scratchpad, state.stream.get());
     }
   }
 
@@ -311,17 +336,20 @@ class AttentionStep final : public Step {
 
   const AttentionPlan plan_;
   void (*const softmax_)(const SoftmaxRow&);
+  const int64_t element_;  // bytes
 };
 
 absl::StatusOr<Block> MakeBlock(const AttentionPlan& p, int64_t queries) {
-  const auto layout = [](int64_t rows, int64_t columns, int64_t stride) {
-    return Layout({rows, columns}, dnnl::memory::data_type::f32, {stride, 1});
+  const auto layout = [&](DataType type, int64_t stride) {
+    return Layout({queries, p.k.rows}, ToDnnlType(type), {stride, 1});
   };
-  const Layout scores = layout(queries, p.k.rows, p.padded_keys);
   const auto score_product =
-      MakeMatMul(p.q.Matrix(queries), p.k.Transposed(), Layout(), scores, MakeAttr({}));
-  const auto value_product =
-      MakeMatMul(scores, p.v.Matrix(p.v.rows), Layout(), p.y.Matrix(queries), MakeAttr({}));
+      MakeMatMul(p.q.Matrix(queries, p.type), p.k.Transposed(p.type), Layout(),
+                 layout(DataType::kFloat, p.padded_keys), MakeAttr({}));
+  // Scores become weights where they lie.
+  const int64_t stride = p.padded_keys * static_cast<int64_t>(sizeof(float) / DataTypeSize(p.type));
+  const auto value_product = MakeMatMul(layout(p.type, stride), p.v.Matrix(p.v.rows, p.type),
+                                        Layout(), p.y.Matrix(queries, p.type), MakeAttr({}));
   if (!score_product || !value_product) {
     return absl::UnimplementedError("oneDNN has no product of this form");
   }
@@ -353,7 +381,8 @@ absl::StatusOr<std::unique_ptr<Step>> PrepareAttention(PrepareContext& c,
   }
   p.y = flat || options.heads_last ? RowsOfHeads(p.q.batch, p.q.rows, p.q.heads, p.v.size)
                                    : HeadsOfRows(p.q.batch, p.q.heads, p.q.rows, p.v.size);
-  c.SetOutput(0, DataType::kFloat, y);
+  p.type = c.input(0).type;
+  c.SetOutput(0, p.type, y);
   if (c.shapes_only()) return nullptr;
   if (NumElements(y) == 0) return MakeStep([](const RunContext&) { return absl::OkStatus(); });
   if (p.q.size == 0 || p.k.rows == 0) {

@@ -275,9 +275,13 @@ class ChannelStep final : public Step {
 class BinaryKernel final : public Kernel {
  public:
   // `run_block`: for a value for each channel; null where there is no such loop. `commutes`: so
-  // that either operand may be that.
-  BinaryKernel(std::vector<Variant> variants, RunBlock run_block, bool commutes)
-      : variants_(std::move(variants)), run_block_(run_block), commutes_(commutes) {}
+  // that either operand may be that. `halves`: for bfloat16, if that is supported.
+  BinaryKernel(std::vector<Variant> variants, RunBlock run_block, bool commutes,
+               std::optional<dnnl::algorithm> halves)
+      : variants_(std::move(variants)),
+        run_block_(run_block),
+        commutes_(commutes),
+        halves_(halves) {}
 
   bool AcceptsLayouts() const override { return true; }
 
@@ -288,6 +292,7 @@ class BinaryKernel final : public Kernel {
                                                      DataTypeName(c.input(1).type),
                                                      "; expected the same type"));
     }
+    if (type == DataType::kBfloat16) return PrepareHalves(c);
     const auto variant = std::find_if(variants_.begin(), variants_.end(),
                                       [type](const Variant& v) { return v.type == type; });
     if (variant == variants_.end()) return UnsupportedType(type);
@@ -321,6 +326,33 @@ class BinaryKernel final : public Kernel {
   }
 
  private:
+  // bfloat16 operands of one shape, in a layout of theirs, on oneDNN.
+  absl::StatusOr<std::unique_ptr<Step>> PrepareHalves(PrepareContext& c) const {
+    const Shape shape = c.input(0).shape;
+    if (!halves_ || c.input(1).shape != shape) {
+      return absl::UnimplementedError(absl::StrCat(
+          "operands bfloat16", ShapeToString(shape), " and ", ShapeToString(c.input(1).shape),
+          " are not supported; expected Add, Sub or Mul of one shape"));
+    }
+    Meta output{DataType::kBfloat16, shape, std::nullopt};
+    RETURN_IF_ERROR(AgreeOnLayout(c, output));
+    c.SetMaybeInPlace(0, 0, output);
+    if (c.shapes_only()) return nullptr;
+    if (NumElements(shape) == 0)
+      return MakeStep([](const RunContext&) { return absl::OkStatus(); });
+    const int threads = c.ThreadsFor(0, 3.0 * static_cast<double>(output.bytes()));
+    const ScopedThreads scope(threads);
+    const Layout layout = output.dnnl();
+    const auto made = MakeBinary(*halves_, layout, layout, layout, MakeAttr({}));
+    if (!made) return absl::UnimplementedError("oneDNN has no such operator");
+    using From = DnnlArgument::From;
+    return MakeDnnlStep(*made,
+                        {{DNNL_ARG_SRC_0, made->src, From::kInput, 0},
+                         {DNNL_ARG_SRC_1, made->src1, From::kInput, 1},
+                         {DNNL_ARG_DST, made->dst, From::kOutput, 0}},
+                        threads, 0);
+  }
+
   std::optional<ChannelBroadcast> ByChannels(const PrepareContext& c, const Shape& shape) const {
     if (run_block_ == nullptr || !HasAvx512() || shape.size() < 3 || shape.size() > 5 ||
         c.input(0).type != DataType::kFloat || NumElements(shape) == 0) {
@@ -368,7 +400,15 @@ class BinaryKernel final : public Kernel {
   const std::vector<Variant> variants_;
   const RunBlock run_block_;
   const bool commutes_;
+  const std::optional<dnnl::algorithm> halves_;
 };
+
+std::optional<dnnl::algorithm> AlgorithmOf(const std::string& op) {
+  if (op == "Add") return dnnl::algorithm::binary_add;
+  if (op == "Sub") return dnnl::algorithm::binary_sub;
+  if (op == "Mul") return dnnl::algorithm::binary_mul;
+  return std::nullopt;
+}
 
 template <typename Op, typename Types>
 absl::StatusOr<std::unique_ptr<Kernel>> Make(const Node& node, RunBlock run_block = nullptr,
@@ -376,7 +416,8 @@ absl::StatusOr<std::unique_ptr<Kernel>> Make(const Node& node, RunBlock run_bloc
   if (!node.has_input(0) || !node.has_input(1)) {
     return absl::InvalidArgumentError("expected two inputs");
   }
-  return std::make_unique<BinaryKernel>(VariantsOf<Op>(Types()), run_block, commutes);
+  return std::make_unique<BinaryKernel>(VariantsOf<Op>(Types()), run_block, commutes,
+                                        AlgorithmOf(node.op));
 }
 
 using Booleans = TypeList<bool>;

@@ -32,8 +32,37 @@ absl::StatusOr<Conversion> FindConversion(DataType from, DataType to) {
   });
 }
 
+bool IsFloatOrBfloat16(DataType type) {
+  return type == DataType::kFloat || type == DataType::kBfloat16;
+}
+
+// Between float and bfloat16, in any layout.
+absl::StatusOr<std::unique_ptr<Step>> PrepareRounding(PrepareContext& c, DataType to) {
+  Meta y = c.input(0);
+  y.type = to;
+  if (y.layout) y.layout = WithType(*y.layout, to);
+  if (!y.layout) RETURN_IF_ERROR(c.SetInputLayout(0, PlainLayout(c.input(0).type, y.shape)));
+  c.SetOutput(0, y);
+  if (c.shapes_only()) return nullptr;
+  if (NumElements(y.shape) == 0) {
+    return MakeStep([](const RunContext&) { return absl::OkStatus(); });
+  }
+  const int threads = c.ThreadsFor(0, 2.0 * static_cast<double>(c.input(0).bytes()));
+  const ScopedThreads scope(threads);
+  const std::optional<DnnlPrimitive> made = MakeReorder(c.input(0).dnnl(), y.dnnl());
+  if (!made) return absl::UnimplementedError("oneDNN has no such reorder");
+  return MakeDnnlStep(*made,
+                      {{DNNL_ARG_FROM, made->src, DnnlArgument::From::kInput, 0},
+                       {DNNL_ARG_TO, made->dst, DnnlArgument::From::kOutput, 0}},
+                      threads, 0);
+}
+
 absl::StatusOr<std::unique_ptr<Step>> PrepareCast(PrepareContext& c, DataType to) {
   const Meta x = c.input(0);
+  if (x.type != to && IsFloatOrBfloat16(x.type) && IsFloatOrBfloat16(to)) {
+    return PrepareRounding(c, to);
+  }
+  if (x.layout) RETURN_IF_ERROR(c.SetInputLayout(0, PlainLayout(x.type, x.shape)));
   if (x.type == to) {
     c.SetView(0, 0, x.shape);
     return nullptr;
@@ -53,6 +82,18 @@ absl::StatusOr<std::unique_ptr<Step>> PrepareCast(PrepareContext& c, DataType to
     return absl::OkStatus();
   });
 }
+
+class CastKernel final : public Kernel {
+ public:
+  explicit CastKernel(DataType to) : to_(to) {}
+  bool AcceptsLayouts() const override { return true; }
+  absl::StatusOr<std::unique_ptr<Step>> Prepare(PrepareContext& c) const override {
+    return PrepareCast(c, to_);
+  }
+
+ private:
+  const DataType to_;
+};
 
 // How many of start, start + delta, … come before `limit`. REQUIRES: delta is not 0 or NaN.
 template <typename T>
@@ -111,7 +152,7 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeCast(const Node& node, const Graph&)
     return absl::UnimplementedError(
         absl::StrCat("a cast to ", DataTypeName(type), " is not supported"));
   }
-  return MakeKernel([type](PrepareContext& c) { return PrepareCast(c, type); });
+  return std::make_unique<CastKernel>(type);
 }
 
 absl::StatusOr<std::unique_ptr<Kernel>> MakeCastLike(const Node&, const Graph&) {

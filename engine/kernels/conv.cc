@@ -244,19 +244,18 @@ class ConvKernel final : public Kernel {
     return absl::OkStatus();
   }
 
-  // float, or bfloat16 with constant weights, which are float in the graph.
+  // float, or bfloat16 with constant weights, which are float in the graph and rounded.
   absl::StatusOr<Numbers> Floats(const PrepareContext& c, int64_t channels) const {
     Numbers n;
     n.src = n.weights = n.dst = c.input(0).type;
     const bool half = n.src == DataType::kBfloat16 && !weights_.empty();
+    if (node_.has_attribute(kFloatOutput)) n.dst = DataType::kFloat;
     for (size_t i = 0; i < c.num_inputs(); ++i) {
-      if (!c.has_input(i)) continue;
-      const DataType type = c.input(i).type,
-                     expected = i == 1 || i == 2 || !half ? DataType::kFloat : n.src;
-      if (type != expected) {
-        return absl::UnimplementedError(absl::StrCat("element type ", DataTypeName(type),
-                                                     " is not supported; expected ",
-                                                     DataTypeName(expected)));
+      if (!c.has_input(i) || (half && i == 0)) continue;
+      const DataType type = c.input(i).type, expected = i > 2 ? n.dst : DataType::kFloat;
+      if (type != expected || (!half && type != DataType::kFloat)) {
+        return absl::UnimplementedError(
+            absl::StrCat("element type ", DataTypeName(type), " is not supported; expected float"));
       }
     }
     if (c.has_input(2) && c.input(2).shape != Shape{channels}) {

@@ -10,6 +10,9 @@ namespace baton::engine {
 #define BATON_KERNEL(name) \
   absl::StatusOr<std::unique_ptr<Kernel>> name(const Node& node, const Graph& graph)
 
+// Of a Conv, MatMul or Gemm on bfloat16, set by a rewrite: its result is float.
+inline constexpr char kFloatOutput[] = "float_output";
+
 // conv.cc
 BATON_KERNEL(MakeConv);
 BATON_KERNEL(MakeIntegerConv);

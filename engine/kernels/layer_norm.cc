@@ -1,5 +1,5 @@
-// LayerNormalization and RMSNormalization; float, row-major. Ba, Kiros and Hinton, "Layer
-// Normalization", 2016; Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.
+// LayerNormalization and RMSNormalization; float or bfloat16, row-major. Ba, Kiros and Hinton,
+// "Layer Normalization", 2016; Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -13,22 +13,22 @@ namespace baton::engine {
 namespace {
 
 struct Rows {
-  const float* x;
+  const void* x;
   const float* scale;  // of `n`, or null: 1
   const float* bias;   // of `n`, or null: 0
-  float* y;
+  void* y;
   float *mean, *inverse_deviation;  // one for each row, or null
   int64_t begin, end, n;
   float epsilon;
 };
 
-template <bool kCentred>
+template <bool kCentred, typename T>
 struct NormalizeRows {
   BATON_INLINE static void Run(const Rows& r) {
     const float n = static_cast<float>(r.n);
     for (int64_t row = r.begin; row < r.end; ++row) {
-      const float* const x = r.x + row * r.n;
-      float* const y = r.y + row * r.n;
+      const T* const x = static_cast<const T*>(r.x) + row * r.n;
+      T* const y = static_cast<T*>(r.y) + row * r.n;
       Vector v, other;
       float mean = 0;
       if constexpr (kCentred) {
@@ -65,11 +65,18 @@ struct NormalizeRows {
   }
 };
 
+template <typename T>
+auto RowsLoop(bool centred) {
+  return centred ? CompiledFor<NormalizeRows<true, T>>(BestIsa())
+                 : CompiledFor<NormalizeRows<false, T>>(BestIsa());
+}
+
 absl::StatusOr<std::unique_ptr<Step>> PrepareLayerNorm(PrepareContext& c, int64_t axis,
                                                        float epsilon, bool centred) {
   const Meta x = c.input(0);
   for (size_t i = 0; i < c.num_inputs(); ++i) {
-    if (c.has_input(i) && c.input(i).type != DataType::kFloat) {
+    const bool half = i == 0 && x.type == DataType::kBfloat16;
+    if (c.has_input(i) && c.input(i).type != DataType::kFloat && !half) {
       return absl::UnimplementedError(absl::StrCat("element type ", DataTypeName(c.input(i).type),
                                                    " is not supported; expected float"));
     }
@@ -94,14 +101,14 @@ absl::StatusOr<std::unique_ptr<Step>> PrepareLayerNorm(PrepareContext& c, int64_
   const bool has_scale = c.has_input(1), has_bias = c.has_input(2);
   const bool has_mean = c.has_output(1), has_deviation = c.has_output(2);
   const int threads = c.ThreadsFor(0, 4.0 * static_cast<double>(x.bytes()));
-  void (*const run)(const Rows&) = centred ? CompiledFor<NormalizeRows<true>>(BestIsa())
-                                           : CompiledFor<NormalizeRows<false>>(BestIsa());
+  void (*const run)(const Rows&) =
+      x.type == DataType::kFloat ? RowsLoop<float>(centred) : RowsLoop<Bfloat16>(centred);
   return MakeStep([=](const RunContext& r) {
     Rows all;
-    all.x = r.input<float>(0);
+    all.x = r.input<char>(0);
     all.scale = has_scale ? r.input<float>(1) : nullptr;
     all.bias = has_bias ? r.input<float>(2) : nullptr;
-    all.y = r.output<float>(0);
+    all.y = r.output<char>(0);
     all.mean = has_mean ? r.output<float>(1) : nullptr;
     all.inverse_deviation = has_deviation ? r.output<float>(2) : nullptr;
     all.n = n;

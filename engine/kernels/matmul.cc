@@ -62,8 +62,9 @@ class RowStep final : public Step {
 class DenseKernel final : public Kernel {
  public:
   // `weights`: [n, k] if `transposed`, else [k, n]. `bias` [n] may be empty.
+  // `float_output`: of bfloat16, too.
   DenseKernel(Tensor weights, bool transposed, Tensor bias, std::vector<PostOp> post_ops,
-              bool rank2)
+              bool rank2, bool float_output)
       : weights_(std::move(weights)),
         bias_(std::move(bias)),
         post_ops_(std::move(post_ops)),
@@ -71,7 +72,8 @@ class DenseKernel final : public Kernel {
         k_(weights_.shape()[transposed ? 1 : 0]),
         weights_layout_({n_, k_}, dnnl::memory::data_type::f32,
                         transposed ? dnnl::memory::dims{k_, 1} : dnnl::memory::dims{1, n_}),
-        rank2_(rank2) {
+        rank2_(rank2),
+        float_output_(float_output) {
     const auto activation = RowProduct::ActivationOf(post_ops_);
     if (activation && k_ > 0 && n_ > 0 && RowProduct::IsSmall(k_, n_)) {
       row_ = std::make_shared<RowProduct>(weights_, transposed, bias_, *activation);
@@ -83,12 +85,14 @@ class DenseKernel final : public Kernel {
   }
 
   absl::StatusOr<std::unique_ptr<Step>> Prepare(PrepareContext& c) const override {
-    RETURN_IF_ERROR(CheckFloat(c));
+    const DataType type = c.input(0).type;
+    const DataType y_type = float_output_ ? DataType::kFloat : type;
+    RETURN_IF_ERROR(CheckTypes(c, y_type));
     const Shape x = c.input(0).shape;
     if (x.empty() || x.back() != k_ || (rank2_ && x.size() != 2)) return WrongShapes(x, {k_, n_});
     Shape y = x;
     y.back() = n_;
-    const Meta output{DataType::kFloat, y, std::nullopt};
+    const Meta output{y_type, y, std::nullopt};
     const int64_t rows =
         k_ == 0 ? NumElements(absl::MakeConstSpan(x).first(x.size() - 1)) : NumElements(x) / k_;
     if (c.shapes_only() || rows == 0 || k_ == 0 || n_ == 0) {
@@ -99,15 +103,15 @@ class DenseKernel final : public Kernel {
     }
     const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(k_ * n_);
     const int threads = c.ThreadsFor(flops, 4.0 * static_cast<double>(k_ * n_));
-    if (row_ != nullptr && rows <= row_->most_rows() * threads) {
+    if (row_ != nullptr && type == DataType::kFloat && rows <= row_->most_rows() * threads) {
       c.SetOutput(0, output);
       return std::make_unique<RowStep>(row_, rows, threads, flops);
     }
     const ScopedThreads scope(threads);
     const Layout bias = bias_.empty() ? Layout() : PlainLayout(DataType::kFloat, {n_});
-    const std::optional<DnnlPrimitive> made = MakeInnerProduct(
-        PlainLayout(DataType::kFloat, {rows, k_}), AnyLayout(DataType::kFloat, {n_, k_}), bias,
-        PlainLayout(DataType::kFloat, {rows, n_}), MakeAttr(post_ops_));
+    const std::optional<DnnlPrimitive> made =
+        MakeInnerProduct(PlainLayout(type, {rows, k_}), AnyLayout(type, {n_, k_}), bias,
+                         PlainLayout(y_type, {rows, n_}), MakeAttr(post_ops_));
     if (!made) return absl::UnimplementedError("oneDNN has no inner product of this form");
     ASSIGN_OR_RETURN(auto packed, packed_.Get(weights_, weights_layout_, made->weights));
     std::vector<DnnlArgument> arguments = {
@@ -129,11 +133,22 @@ class DenseKernel final : public Kernel {
   }
 
  private:
+  // Rows of float, or of bfloat16, for which weights are rounded. Constants are float.
+  absl::Status CheckTypes(const PrepareContext& c, DataType y_type) const {
+    const DataType type = c.input(0).type;
+    const int residual = ResidualInput(post_ops_);
+    if (type == DataType::kBfloat16 &&
+        (residual < 0 || c.input(static_cast<size_t>(residual)).type == y_type)) {
+      return absl::OkStatus();
+    }
+    return CheckFloat(c);
+  }
+
   const Tensor weights_, bias_;
   const std::vector<PostOp> post_ops_;
   const int64_t n_, k_;
   const Layout weights_layout_;
-  const bool rank2_;
+  const bool rank2_, float_output_;
   PackedWeights packed_;
   std::shared_ptr<const RowProduct> row_;  // null where it cannot be used
 };
@@ -330,7 +345,7 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeGemm(const Node& node, const Graph& 
     }
     return std::make_unique<DenseKernel>(std::move(weights), options.transpose_b,
                                          *ConstantBias(node, graph, options.beta, n), node.post_ops,
-                                         /*rank2=*/true);
+                                         /*rank2=*/true, node.has_attribute(kFloatOutput));
   }
   return MakeKernel([options](PrepareContext& c) { return PrepareGemm(c, options); });
 }
@@ -346,7 +361,8 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeMatMul(const Node& node, const Graph
       bias = constant.Reshaped({constant.size()});
     }
     return std::make_unique<DenseKernel>(graph.constant(node.inputs[1]), /*transposed=*/false,
-                                         std::move(bias), node.post_ops, /*rank2=*/false);
+                                         std::move(bias), node.post_ops, /*rank2=*/false,
+                                         node.has_attribute(kFloatOutput));
   }
   return MakeKernel(&PrepareMatMul);
 }

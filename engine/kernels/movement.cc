@@ -185,7 +185,7 @@ class ConcatKernel final : public Kernel {
       }
       arguments.push_back({DNNL_ARG_DST, made->dst, DnnlArgument::From::kOutput, 0});
       const auto dims = made->dst.dims();
-      const Meta output{DataType::kFloat, Shape(dims.begin(), dims.end()), made->dst};
+      const Meta output{c.input(0).type, Shape(dims.begin(), dims.end()), made->dst};
       if (JoinsInMemory(c, dims[0]) && c.SetJoined(0, output)) return nullptr;
       c.SetOutput(0, output);
       return MakeDnnlStep(*made, std::move(arguments), c.ThreadsFor(0, bytes), 0);
@@ -215,7 +215,7 @@ class ConcatKernel final : public Kernel {
     double bytes = 0;
     for (size_t i = 0; i < c.num_inputs(); ++i) {
       const Meta& x = c.input(i);
-      const bool joins = x.layout && x.type == DataType::kFloat && IsDense(*x.layout) &&
+      const bool joins = x.layout && x.type == c.input(0).type && IsDense(*x.layout) &&
                          x.shape.size() == c.input(0).shape.size() && NumElements(x.shape) > 0;
       if (!joins) return std::nullopt;
       sources.push_back(*x.layout);
@@ -224,11 +224,14 @@ class ConcatKernel final : public Kernel {
     const absl::StatusOr<size_t> axis = NormalizeAxis(axis_, c.input(0).shape.size());
     if (!axis.ok()) return std::nullopt;
     Shape shape = c.input(0).shape;
+    if (shape.size() < 3 || shape.size() > 5) return std::nullopt;
     for (size_t i = 1; i < sources.size(); ++i) shape[*axis] += c.input(i).shape[*axis];
     const ScopedThreads scope(c.ThreadsFor(0, bytes));
-    if (shape.size() < 3 || shape.size() > 5) return std::nullopt;
+    const DataType type = c.input(0).type;
+    const bool last = sources[0] == ChannelsLastLayout(type, c.input(0).shape);
     return MakeConcat(static_cast<int>(*axis), sources,
-                      ChannelBlockedLayout(DataType::kFloat, shape), MakeAttr({}));
+                      last ? ChannelsLastLayout(type, shape) : ChannelBlockedLayout(type, shape),
+                      MakeAttr({}));
   }
 
   const int64_t axis_;

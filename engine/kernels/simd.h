@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "engine/base/check.h"
+#include "engine/tensor.h"
 
 // What is inlined into a function for an instruction set is compiled for that.
 #define BATON_INLINE [[gnu::always_inline]] inline
@@ -70,19 +71,64 @@ BATON_INLINE void StoreUpTo(const Vector& from, int64_t left, float* to) {
   }
 }
 
-BATON_INLINE float Sum(const Vector& x) {
-  // Halves, so that it is the same on every processor.
-  float lanes[kLanes];
-  Store(x, lanes);
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+// bfloat16: the upper half of a float, rounded to even.
+using VectorHalves = uint16_t __attribute__((vector_size(kLanes * sizeof(uint16_t))));
+BATON_INLINE void LoadUpTo(const Bfloat16* from, int64_t left, float rest, Vector& to) {
+  if (left >= kLanes) [[likely]] {
+    VectorHalves halves;
+    std::memcpy(&halves, from, sizeof(halves));
+    const VectorBits bits = __builtin_convertvector(halves, VectorBits) << 16;
+    std::memcpy(&to, &bits, sizeof(to));
+  } else {
+    to = Vector{} + rest;
+    for (int64_t i = 0; i < left; ++i) to[i] = from[i].ToFloat();
   }
-  return lanes[0];
+}
+BATON_INLINE void StoreUpTo(const Vector& from, int64_t left, Bfloat16* to) {
+  VectorBits bits;
+  std::memcpy(&bits, &from, sizeof(bits));
+  bits = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+  const VectorHalves halves = __builtin_convertvector(bits, VectorHalves);
+  std::memcpy(to, &halves, static_cast<size_t>(left < kLanes ? left : kLanes) * sizeof(Bfloat16));
+}
+
+// Lanes 8, 4, 2 and 1 apart change places.
+BATON_INLINE void Swap8(const Vector& x, Vector& to) {
+  to = __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+BATON_INLINE void Swap4(const Vector& x, Vector& to) {
+  to = __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+}
+BATON_INLINE void Swap2(const Vector& x, Vector& to) {
+  to = __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+}
+BATON_INLINE void Swap1(const Vector& x, Vector& to) {
+  to = __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+}
+// Of all lanes; in halves, so that it is the same on every processor.
+BATON_INLINE float Sum(const Vector& x) {
+  Vector y, sum = x;
+  Swap8(sum, y);
+  sum = sum + y;
+  Swap4(sum, y);
+  sum = sum + y;
+  Swap2(sum, y);
+  sum = sum + y;
+  Swap1(sum, y);
+  sum = sum + y;
+  return sum[0];
 }
 BATON_INLINE float Largest(const Vector& x) {
-  float largest = x[0];
-  for (int i = 1; i < kLanes; ++i) largest = x[i] > largest ? x[i] : largest;
-  return largest;
+  Vector y, largest = x;
+  Swap8(largest, y);
+  largest = y > largest ? y : largest;
+  Swap4(largest, y);
+  largest = y > largest ? y : largest;
+  Swap2(largest, y);
+  largest = y > largest ? y : largest;
+  Swap1(largest, y);
+  largest = y > largest ? y : largest;
+  return largest[0];
 }
 
 // exp, to about 2 units in the last place, of what is first brought within what a float holds.

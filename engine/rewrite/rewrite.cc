@@ -1,6 +1,9 @@
 #include "engine/rewrite/rewrite.h"
 
+#include <algorithm>
+
 #include "engine/base/status.h"
+#include "engine/dnnl_util.h"
 #include "engine/kernel_table.h"
 #include "engine/plan.h"
 
@@ -78,7 +81,11 @@ absl::Status FoldConstants(Graph& graph, bool dequantize) {
   return absl::OkStatus();
 }
 
-absl::Status Rewrite(Graph& graph) {
+absl::Status Rewrite(Graph& graph, Precision precision) {
+  if (precision == Precision::kBf16 && !HasBfloat16()) {
+    return absl::FailedPreconditionError(
+        "precision bf16: this processor has no AVX-512 BF16; choose f32 or auto");
+  }
   RETURN_IF_ERROR(RemoveNoOps(graph));
   ExpandQuantizedOperators(graph);
   RETURN_IF_ERROR(FoldConstants(graph, /*dequantize=*/false));
@@ -96,6 +103,14 @@ absl::Status Rewrite(Graph& graph) {
   RETURN_IF_ERROR(FusePostOps(graph, MetasOf(graph)));
   FuseQuantize(graph);
   RemoveDeadNodes(graph);
+  const bool has_integers = std::any_of(graph.nodes.begin(), graph.nodes.end(),
+                                        [](const Node& node) { return node.domain == "baton"; });
+  if (precision == Precision::kInt8 && !has_integers) {
+    return absl::FailedPreconditionError(
+        "precision int8: the model has no quantized products (QuantizeLinear … Conv or MatMul); "
+        "quantize it, or choose another precision");
+  }
+  if (precision == Precision::kBf16) LowerPrecision(graph, MetasOf(graph));
   return absl::OkStatus();
 }
 

@@ -10,8 +10,9 @@
 
 namespace baton::engine {
 
-// All of them, in the order that works.
-absl::Status Rewrite(Graph& graph);
+// All of them, in the order that works. kFailedPrecondition: the model or the processor has not
+// what `precision` needs. REQUIRES: not kAuto.
+absl::Status Rewrite(Graph& graph, Precision precision);
 
 // Identity, Dropout (inference) and the like vanish.
 absl::Status RemoveNoOps(Graph& graph);
@@ -38,6 +39,8 @@ void FuseLayerNorm(Graph& graph, const std::vector<std::optional<Meta>>& metas);
 void FuseAttention(Graph& graph, const std::vector<std::optional<Meta>>& metas);
 // Bias, residual and activation move into the node that makes their input.
 absl::Status FusePostOps(Graph& graph, const std::vector<std::optional<Meta>>& metas);
+// Products on bfloat16. Last.
+void LowerPrecision(Graph& graph, const std::vector<std::optional<Meta>>& metas);
 // Nodes whose results nobody uses.
 void RemoveDeadNodes(Graph& graph);
 

@@ -131,7 +131,10 @@ void AddFlags(CommandLine& app, RawFlags& raw, HttpOptions& http, ServerFlags& f
   app.Add("--threads_per_worker", raw.threads_per_worker,
           "Threads that one execution may use, or auto: 1, and all cores for a request "
           "that is alone");
-  app.Add("--precision", raw.precision, "Precision of arithmetic: f32");
+  app.Add(
+      "--precision", raw.precision,
+      "Precision of products: f32, bf16, int8 (of quantized models) or auto (the least that the "
+      "golden samples allow)");
   app.AddSwitch("--enable_batching,!--noenable_batching", flags.serving.enable_batching,
                 "Run waiting requests of a model together");
   app.Add("--batching_parameters_file", raw.batching_parameters_file,
@@ -294,10 +297,12 @@ absl::Status Apply(const RawFlags& raw, HttpOptions& http, ServerFlags& flags) {
   }
   flags.serving.workers = raw.workers;
   ASSIGN_OR_RETURN(flags.serving.threads_per_worker, ThreadsPerWorker(raw.threads_per_worker));
-  if (raw.precision != "f32") {
+  const std::optional<engine::Precision> precision = engine::PrecisionNamed(raw.precision);
+  if (!precision) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--precision=", raw.precision, ": only f32 is supported"));
+        absl::StrCat("--precision=", raw.precision, ": must be f32, bf16, int8 or auto"));
   }
+  flags.serving.precision = *precision;
   constexpr double kMostSeconds = 24 * 3600;
   if (!(flags.drain_seconds >= 0 && flags.drain_seconds <= kMostSeconds)) {
     return absl::InvalidArgumentError(absl::StrCat("--drain_seconds=", flags.drain_seconds,

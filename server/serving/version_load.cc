@@ -25,14 +25,6 @@ std::vector<repository::TensorSpec> Specs(const std::vector<engine::ValueInfo>& 
   return specs;
 }
 
-// REQUIRES: one of the four names; the config's parser has checked it.
-engine::Precision PrecisionNamed(const std::string& name) {
-  if (name == "bf16") return engine::Precision::kBf16;
-  if (name == "int8") return engine::Precision::kInt8;
-  if (name == "auto") return engine::Precision::kAuto;
-  return engine::Precision::kF32;
-}
-
 // One load, step by step.
 class Attempt {
  public:
@@ -64,10 +56,7 @@ class Attempt {
     step_ = "parse";
     enter_(VersionState::kLoading);
     start = clock_.Now();
-    engine::ModelOptions model_options;
-    model_options.precision =
-        request_.config.precision ? PrecisionNamed(*request_.config.precision) : options_.precision;
-    ASSIGN_OR_RETURN(loaded.model, runtime_.Load(InDirectory(request_.model_file), model_options));
+    ASSIGN_OR_RETURN(loaded.model, LoadModel(tolerance));
     Record("parse", Seconds(clock_.Now() - start));
     const engine::Model& model = *loaded.model;
 
@@ -101,6 +90,26 @@ class Attempt {
     Record("compile", loaded.warm.compile_seconds);
     Record("warm", loaded.warm.run_seconds + golden_seconds_);
     return loaded;
+  }
+
+  absl::StatusOr<std::shared_ptr<const engine::Model>> LoadModel(
+      const engine::Tolerance& tolerance) {
+    const auto load = [this](engine::Precision precision) {
+      engine::ModelOptions options;
+      options.precision = precision;
+      return runtime_.Load(InDirectory(request_.model_file), options);
+    };
+    // The config's parser has checked its name.
+    const std::optional<std::string>& name = request_.config.precision;
+    const engine::Precision wanted = name ? *engine::PrecisionNamed(*name) : options_.precision;
+    if (wanted != engine::Precision::kAuto) return load(wanted);
+    return engine::LoadAuto(load, [&](const engine::Model& model) -> absl::Status {
+      ASSIGN_OR_RETURN(const std::vector<engine::GoldenSample> samples,
+                       runtime_.ReadSamples(request_.directory, model.signature()));
+      if (samples.empty()) return absl::NotFoundError("no samples");
+      engine::GoldenResult result;
+      return runtime_.CheckSamples(model, samples, tolerance, 1, result);
+    });
   }
 
   std::string InDirectory(absl::string_view name) const {

@@ -60,7 +60,7 @@ TEST(ServerFlags, EveryFlagArrives) {
                                "--file_system_poll_wait_seconds=0.5",
                                "--workers=4",
                                "--threads_per_worker=2",
-                               "--precision=f32",
+                               "--precision=bf16",
                                "--enable_batching=false",
                                "--enable_grpc_healthcheck_service=false",
                                "--max_message_mb=5",
@@ -73,6 +73,7 @@ TEST(ServerFlags, EveryFlagArrives) {
                                "--enable_model_warmup=false"});
   ASSERT_EQ(parsed.exit_code, std::nullopt) << parsed.error;
   EXPECT_EQ(parsed.flags.grpc.port, 1);
+  EXPECT_EQ(parsed.flags.serving.precision, engine::Precision::kBf16);
   EXPECT_EQ(parsed.flags.grpc.socket_path, "/s");
   EXPECT_EQ(parsed.flags.grpc.max_message_mb, 5);
   EXPECT_FALSE(parsed.flags.grpc.enable_health);
@@ -199,7 +200,7 @@ TEST(ServerFlags, AWrongLineIsOneClearLineAndExitTwo) {
       {{"--model_repository=/r", "--file_system_poll_wait_seconds=nan"}, "must be 0 or more"},
       {{"--model_repository=/r", "--workers=-2"}, "--workers=-2"},
       {{"--model_repository=/r", "--threads_per_worker=many"}, "must be auto or a number"},
-      {{"--model_repository=/r", "--precision=bf16"}, "--precision=bf16: only f32 is supported"},
+      {{"--model_repository=/r", "--precision=f16"}, "must be f32, bf16, int8 or auto"},
       {{"--model_repository=/r", "--drain_seconds=-1"}, "--drain_seconds=-1"},
       {{"--model_repository=/r", "--max_connections=-1"}, "--max_connections=-1"},
       {{"--model_repository=/r", "--connection_idle_seconds=0"}, "must be from 1 to 86400"},

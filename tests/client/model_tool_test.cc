@@ -270,7 +270,7 @@ TEST_F(ModelToolTest, RunKeepsOutputNamesInsideTheDirectory) {
 
 TEST_F(ModelToolTest, RunReportsAPrecisionThatIsNotSupported) {
   EXPECT_THAT(Error(1, {"bench", dir_ / "affine.onnx", "--precision=int8"}),
-              HasSubstr("precision"));
+              HasSubstr("precision int8: the model has no quantized products"));
 }
 
 TEST_F(ModelToolTest, ShowsAModel) {

@@ -305,6 +305,9 @@ class FlagsTest(unittest.TestCase):
 
     def test_precision(self):
         self.assertEqual(offset_of(self.server("--precision=f32")), 1)
+        self.assertEqual(offset_of(self.server("--precision=auto")), 1)
+        server = self.server("--precision=int8", ready=False)  # of a model that is not quantized
+        wait_until(lambda: self.failures(server) == 1, "the refusal of a model")
         code, lines = run_server_to_its_end(f"--model_repository={self.repository.path}",
                                             "--precision=f7")
         self.assertEqual((code, len(lines)), (2, 1), lines)

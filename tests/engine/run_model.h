@@ -41,8 +41,9 @@ inline absl::StatusOr<std::vector<Tensor>> RunModel(const std::string& onnx,
 }
 
 // The operators of its plan's steps, after rewrites.
-inline std::vector<std::string> StepOps(const std::string& onnx, const std::vector<Shape>& shapes) {
-  const auto model = engine::Model::Parse(onnx, "", {});
+inline std::vector<std::string> StepOps(const std::string& onnx, const std::vector<Shape>& shapes,
+                                        const engine::ModelOptions& options = {}) {
+  const auto model = engine::Model::Parse(onnx, "", options);
   EXPECT_TRUE(model.ok()) << model.status();
   if (!model.ok()) return {};
   const auto plan = (*model)->GetPlan(shapes, 1);
