@@ -33,7 +33,8 @@ ENGINE = (
      ("base", "tensor", "model.h", "graph", "dnnl_util", "kernel", "kernel_table")),
     # Rewrites stand above plans, because folding constants runs the kernels.
     ("rewrite", ("engine/rewrite/",),
-     ("base", "tensor", "model.h", "graph", "kernel", "kernels", "kernel_table", "plan")),
+     ("base", "tensor", "model.h", "graph", "dnnl_util", "kernel", "kernels", "kernel_table",
+      "plan")),
     ("rows", ("engine/rows",), ("tensor", "graph", "kernel", "kernels", "plan")),
     ("model", ("engine/model",),
      ("base", "tensor", "model.h", "graph", "onnx_import", "dnnl_util", "kernel", "kernel_table",
