@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <thread>
 
+#include "engine/dnnl_util.h"
 #include "tests/engine/run_model.h"
 #include "tests/support/model_builder.h"
 #include "tests/support/temp_dir.h"
@@ -19,6 +21,7 @@ using testing::ModelBuilder;
 using testing::RandomTensor;
 using testing::RunModel;
 using testing::SetFloat;
+using testing::SetInt;
 using testing::SetInts;
 
 std::string LoadError(const std::string& onnx) {
@@ -175,23 +178,89 @@ std::string SmallNet() {
   return m.Build();
 }
 
-TEST(ModelTest, GivesTheSameBitsToManyThreadsAtOnce) {
-  const auto model = *Model::Parse(SmallNet(), "", {});
-  constexpr int kSizes = 5;
+// Attention over rows of any number, and products large enough for bfloat16.
+std::string SmallTransformer() {
+  ModelBuilder m(23);
+  m.Input("x", DataType::kFloat, {-1, -1, 64}, {"batch", "length", ""});
+  auto& attention = m.Node("Attention", {"x", "x", "x"}, {"a"});
+  SetInt(attention, "q_num_heads", 4);
+  SetInt(attention, "kv_num_heads", 4);
+  m.Constant("scale", RandomTensor({64}, 1));
+  m.Node("LayerNormalization", {"a", "scale"}, {"n"});
+  m.Constant("v", RandomTensor({64, 2100}, 2));
+  m.Node("MatMul", {"n", "v"}, {"h"});
+  m.Node("Gelu", {"h"}, {"g"});
+  m.Constant("w", RandomTensor({2100, 64}, 3));
+  m.Node("MatMul", {"g", "w"}, {"d"});
+  m.Node("Add", {"d", "n"}, {"y"});
+  m.Output("y", DataType::kFloat, {-1, -1, 64}, {"batch", "length", ""});
+  return m.Build();
+}
+
+// A convolution and a product of integers, the latter with scales that come with each run.
+std::string SmallQuantizedNet() {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {-1, 3, -1, -1}, {"batch", "", "height", "width"});
+  m.Constant("scale", Tensor::From<float>({}, {0.01f}));
+  m.Constant("zero", Tensor::From<uint8_t>({}, {128}));
+  m.Node("QuantizeLinear", {"x", "scale", "zero"}, {"q"});
+  m.Node("DequantizeLinear", {"q", "scale", "zero"}, {"x_left"});
+  Tensor weights(DataType::kInt8, {32, 3, 3, 3});
+  int value = 0;
+  for (int8_t& w : weights.mutable_values<int8_t>())
+    w = static_cast<int8_t>(++value * 37 % 255 - 127);
+  m.Constant("w", weights);
+  m.Node("DequantizeLinear", {"w", "scale"}, {"w_left"});
+  m.Node("Conv", {"x_left", "w_left"}, {"c"});
+  m.Node("Relu", {"c"}, {"r"});
+  m.Node("GlobalAveragePool", {"r"}, {"p"});
+  m.Node("Flatten", {"p"}, {"f"});
+  m.Node("DynamicQuantizeLinear", {"f"}, {"d", "d_scale", "d_zero"});
+  Tensor last(DataType::kInt8, {32, 10});
+  for (int8_t& w : last.mutable_values<int8_t>()) w = static_cast<int8_t>(++value * 41 % 255 - 127);
+  m.Constant("v", last);
+  m.Node("MatMulInteger", {"d", "v", "d_zero"}, {"sums"});
+  SetInt(m.Node("Cast", {"sums"}, {"floats"}), "to", 1);
+  m.Node("Mul", {"d_scale", "scale"}, {"both"});
+  m.Node("Mul", {"floats", "both"}, {"y"});
+  m.Output("y", DataType::kFloat, {-1, 10});
+  return m.Build();
+}
+
+struct SharedModel {
+  const char* name;
+  std::string (*onnx)();
+  ModelOptions options;
+  std::vector<Shape> shapes;
+};
+void PrintTo(const SharedModel& model, std::ostream* out) { *out << model.name; }
+
+class SharedModelTest : public ::testing::TestWithParam<SharedModel> {};
+
+TEST_P(SharedModelTest, GivesTheSameBitsToManyThreadsAtOnce) {
+  const SharedModel& given = GetParam();
+  if (given.options.precision == Precision::kBf16 && !HasBfloat16()) {
+    GTEST_SKIP() << "this processor has no AVX-512 BF16";
+  }
+  const auto parsed = Model::Parse(given.onnx(), "", given.options);
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  const Model& model = **parsed;
   std::vector<Tensor> inputs, expected;
-  for (int i = 0; i < kSizes; ++i) {
-    inputs.push_back(RandomTensor({i + 1, 3, 12, 12}, static_cast<uint32_t>(i) + 10));
-    expected.push_back(RunModel(*model, {inputs.back()}).value()[0]);
+  for (const Shape& shape : given.shapes) {
+    inputs.push_back(RandomTensor(shape, static_cast<uint32_t>(inputs.size()) + 10));
+    // Of another model: threads are to compile plans, too.
+    const auto own = Model::Parse(given.onnx(), "", given.options);
+    expected.push_back(RunModel(**own, {inputs.back()}).value()[0]);
   }
   std::vector<std::thread> threads;
   std::vector<int> wrong(8, 0);
   for (size_t t = 0; t < wrong.size(); ++t) {
     threads.emplace_back([&, t] {
       Session session;
-      for (int round = 0; round < 20; ++round) {
-        const size_t i = (t + static_cast<size_t>(round)) % kSizes;
+      for (size_t round = 0; round < 20; ++round) {
+        const size_t i = (t + round) % inputs.size();
         const std::vector<Shape> shapes = {inputs[i].shape()};
-        const auto plan = model->GetPlan(shapes, 1);
+        const auto plan = model.GetPlan(shapes, 1);
         const auto outputs = session.Run(**plan, {inputs[i].view()});
         const auto same = Compare((*outputs)[0], expected[i].view(), 0, 0);
         wrong[t] += !same.ok() || !same->within;
@@ -201,6 +270,23 @@ TEST(ModelTest, GivesTheSameBitsToManyThreadsAtOnce) {
   for (auto& thread : threads) thread.join();
   EXPECT_THAT(wrong, ::testing::Each(0));
 }
+
+const std::vector<Shape> kImageShapes = {
+    {1, 3, 12, 12}, {2, 3, 12, 12}, {3, 3, 12, 12}, {4, 3, 12, 12}, {5, 3, 12, 12}};
+const std::vector<Shape> kAnyImageShapes = {
+    {1, 3, 12, 12}, {2, 3, 16, 12}, {3, 3, 9, 20}, {5, 3, 12, 12}, {8, 3, 7, 7}};
+const std::vector<Shape> kTextShapes = {{1, 5, 64}, {2, 17, 64}, {3, 16, 64}, {8, 33, 64}};
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, SharedModelTest,
+    ::testing::Values(
+        SharedModel{"Net", &SmallNet, {}, kImageShapes},
+        SharedModel{"Transformer", &SmallTransformer, {}, kTextShapes},
+        SharedModel{"Bfloat16Net", &SmallNet, {.precision = Precision::kBf16}, kImageShapes},
+        SharedModel{
+            "Bfloat16Transformer", &SmallTransformer, {.precision = Precision::kBf16}, kTextShapes},
+        SharedModel{"QuantizedNet", &SmallQuantizedNet, {}, kAnyImageShapes}),
+    [](const auto& info) { return std::string(info.param.name); });
 
 TEST(ModelTest, ARunMayBeInterruptedByRunsOfOtherSessions) {
   const auto model = *Model::Parse(SmallNet(), "", {});
