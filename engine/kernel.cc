@@ -1,5 +1,6 @@
 #include "engine/kernel.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"
@@ -77,6 +78,39 @@ class DnnlStep final : public Step {
   const double flops_;
 };
 
+class SequenceStep final : public Step {
+ public:
+  explicit SequenceStep(std::vector<std::unique_ptr<Step>> steps) : steps_(std::move(steps)) {}
+
+  std::unique_ptr<StepState> MakeState() const override {
+    auto state = std::make_unique<State>();
+    for (const auto& step : steps_) state->states.push_back(step->MakeState());
+    return state;
+  }
+  absl::Status Run(const RunContext& context) const override {
+    const State& state = static_cast<const State&>(*context.state);
+    RunContext own = context;
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      own.state = state.states[i].get();
+      RETURN_IF_ERROR(steps_[i]->Run(own));
+    }
+    return absl::OkStatus();
+  }
+  size_t scratch_bytes() const override {
+    size_t most = 0;
+    for (const auto& step : steps_) most = std::max(most, step->scratch_bytes());
+    return most;
+  }
+  const char* implementation() const override { return steps_[0]->implementation(); }
+  double flops() const override { return steps_[0]->flops(); }
+
+ private:
+  struct State final : StepState {
+    std::vector<std::unique_ptr<StepState>> states;
+  };
+  const std::vector<std::unique_ptr<Step>> steps_;
+};
+
 }  // namespace
 
 absl::Status NeedsData(size_t input) {
@@ -108,6 +142,10 @@ std::unique_ptr<Kernel> MakeKernel(PrepareFunction prepare) {
 std::unique_ptr<Step> MakeDnnlStep(const DnnlPrimitive& primitive,
                                    std::vector<DnnlArgument> arguments, int threads, double flops) {
   return std::make_unique<DnnlStep>(primitive, std::move(arguments), threads, flops);
+}
+
+std::unique_ptr<Step> MakeSequence(std::vector<std::unique_ptr<Step>> steps) {
+  return std::make_unique<SequenceStep>(std::move(steps));
 }
 
 void AddFixed(std::vector<FixedArgument> fixed, std::vector<DnnlArgument>& arguments) {

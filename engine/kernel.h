@@ -178,6 +178,9 @@ struct DnnlArgument {
 };
 std::unique_ptr<Step> MakeDnnlStep(const DnnlPrimitive& primitive,
                                    std::vector<DnnlArgument> arguments, int threads, double flops);
+// Steps that are one to the plan: each runs with the same inputs and outputs. What it is called is
+// what the first one is.
+std::unique_ptr<Step> MakeSequence(std::vector<std::unique_ptr<Step>> steps);
 void AddFixed(std::vector<FixedArgument> fixed, std::vector<DnnlArgument>& arguments);
 
 // The input that a kAddInput among the post-ops adds; -1 if there is none.

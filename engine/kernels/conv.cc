@@ -19,7 +19,21 @@ using From = DnnlArgument::From;
 struct Candidate {
   dnnl::algorithm algorithm;
   Layout src, dst;
+  size_t post_ops;  // how many of them the primitive does
 };
+struct Chosen {
+  DnnlPrimitive made;
+  size_t post_ops = 0;
+};
+
+// oneDNN's Winograd does a sum and Relu only. What follows costs less than it saves.
+size_t PostOpsOfWinograd(absl::Span<const PostOp> post_ops) {
+  const auto takes = [](const PostOp& p) {
+    return p.kind == PostOp::Kind::kAddInput || p.op == "Relu";
+  };
+  return static_cast<size_t>(std::find_if_not(post_ops.begin(), post_ops.end(), takes) -
+                             post_ops.begin());
+}
 
 bool IsSlow(const std::string& implementation) {
   return absl::StrContains(implementation, "ref") || absl::StrContains(implementation, "gemm:");
@@ -169,8 +183,9 @@ class ConvKernel final : public Kernel {
     for (size_t i = 0; i < spatial; ++i) flops *= static_cast<double>(kernel[i]);
     const int threads = c.ThreadsFor(flops, 0);
     const ScopedThreads scope(threads);
-    const std::optional<DnnlPrimitive> made = Choose(spec, c.input(0), numbers, x, w, y);
-    if (!made) return absl::UnimplementedError("oneDNN has no convolution of this form");
+    const std::optional<Chosen> chosen = Choose(spec, c.input(0), numbers, x, w, y);
+    if (!chosen) return absl::UnimplementedError("oneDNN has no convolution of this form");
+    const DnnlPrimitive* const made = &chosen->made;
 
     RETURN_IF_ERROR(c.SetInputLayout(0, made->src));
     std::vector<DnnlArgument> arguments = {{DNNL_ARG_SRC, made->src, From::kInput, 0},
@@ -192,7 +207,8 @@ class ConvKernel final : public Kernel {
       arguments.push_back({DNNL_ARG_BIAS, made->bias, From::kInput, 2});
     }
     const Meta output{numbers.dst, y, made->dst};
-    const int residual = ResidualInput(numbers.post_ops);
+    const auto post_ops = absl::MakeConstSpan(numbers.post_ops);
+    const int residual = ResidualInput(post_ops.first(chosen->post_ops));
     if (residual >= 0) {
       RETURN_IF_ERROR(c.SetOverwrite(0, static_cast<size_t>(residual), output));
     } else {
@@ -214,10 +230,36 @@ class ConvKernel final : public Kernel {
       return std::make_unique<RunTimeStep>(std::move(parts));
     }
     if (has_integers_) AddFixed(QuantizationArguments(numbers.integers->quantization), arguments);
-    return MakeDnnlStep(*made, std::move(arguments), threads, flops);
+    std::unique_ptr<Step> step = MakeDnnlStep(*made, std::move(arguments), threads, flops);
+    if (chosen->post_ops == numbers.post_ops.size()) return step;
+    std::vector<std::unique_ptr<Step>> steps;
+    steps.push_back(std::move(step));
+    const int light = c.ThreadsFor(0, 2.0 * static_cast<double>(output.bytes()));
+    for (const PostOp& op : post_ops.subspan(chosen->post_ops)) {
+      if (op.kind == PostOp::Kind::kAddInput) {
+        RETURN_IF_ERROR(c.SetInputLayout(static_cast<size_t>(op.input), made->dst));
+      }
+      ASSIGN_OR_RETURN(steps.emplace_back(), MakePostStep(op, made->dst, light));
+    }
+    return MakeSequence(std::move(steps));
   }
 
  private:
+  // A post-op in a step of its own, in place.
+  static absl::StatusOr<std::unique_ptr<Step>> MakePostStep(const PostOp& op, const Layout& layout,
+                                                            int threads) {
+    const ScopedThreads scope(threads);
+    const bool adds = op.kind == PostOp::Kind::kAddInput;
+    const auto made =
+        adds ? MakeBinary(dnnl::algorithm::binary_add, layout, layout, layout, MakeAttr({}))
+             : MakeEltwise(layout, *ToEltwise(op.op, op.alpha, op.beta), MakeAttr({}));
+    if (!made) return absl::UnimplementedError("oneDNN cannot do this");
+    std::vector<DnnlArgument> arguments = {{DNNL_ARG_SRC, made->src, From::kOutput, 0},
+                                           {DNNL_ARG_DST, made->dst, From::kOutput, 0}};
+    if (adds) arguments.push_back({DNNL_ARG_SRC_1, made->src1, From::kInput, op.input});
+    return MakeDnnlStep(*made, std::move(arguments), threads, 0);
+  }
+
   // Those of integers are always needed: int8, less their zero points. Empty: floats that come with
   // each run.
   absl::StatusOr<Tensor> KnownWeights(const PrepareContext& c) const {
@@ -289,19 +331,20 @@ class ConvKernel final : public Kernel {
   }
 
   // The first candidate that oneDNN runs with generated code; else the first that it runs at all.
-  std::optional<DnnlPrimitive> Choose(ConvSpec spec, const Meta& src, const Numbers& numbers,
-                                      const Shape& x, const Shape& w, const Shape& y) const {
-    const dnnl::primitive_attr attr =
-        MakeAttr(numbers.post_ops, numbers.integers ? &numbers.integers->quantization : nullptr);
-    std::optional<DnnlPrimitive> fallback;
+  std::optional<Chosen> Choose(ConvSpec spec, const Meta& src, const Numbers& numbers,
+                               const Shape& x, const Shape& w, const Shape& y) const {
+    const auto post_ops = absl::MakeConstSpan(numbers.post_ops);
+    std::optional<Chosen> fallback;
     for (const Candidate& candidate : Candidates(src, numbers, x, w, y)) {
       spec.algorithm = candidate.algorithm;
       spec.src = candidate.src;
       spec.dst = candidate.dst;
-      std::optional<DnnlPrimitive> made = MakeConvolution(spec, attr);
+      const std::optional<DnnlPrimitive> made = MakeConvolution(
+          spec, MakeAttr(post_ops.first(candidate.post_ops),
+                         numbers.integers ? &numbers.integers->quantization : nullptr));
       if (!made) continue;
-      if (!IsSlow(made->implementation)) return made;
-      if (!fallback) fallback = std::move(made);
+      if (!IsSlow(made->implementation)) return Chosen{*made, candidate.post_ops};
+      if (!fallback) fallback = Chosen{*made, candidate.post_ops};
     }
     return fallback;
   }
@@ -310,15 +353,16 @@ class ConvKernel final : public Kernel {
                                     const Shape& w, const Shape& y) const {
     using dnnl::algorithm;
     constexpr auto kFloat = DataType::kFloat;
+    const size_t all = numbers.post_ops.size();
     std::vector<Candidate> candidates;
     if (numbers.src != kFloat) {
       // Shorter numbers want channels last, which is what oneDNN chooses.
       const Layout dst = numbers.integers && numbers.integers->run_time
                              ? ChannelsLastLayout(numbers.dst, y)
                              : AnyLayout(numbers.dst, y);
-      candidates.push_back({algorithm::convolution_direct, AnyLayout(numbers.src, x), dst});
+      candidates.push_back({algorithm::convolution_direct, AnyLayout(numbers.src, x), dst, all});
       candidates.push_back({algorithm::convolution_direct, PlainLayout(numbers.src, x),
-                            PlainLayout(numbers.dst, y)});
+                            PlainLayout(numbers.dst, y), all});
       return candidates;
     }
     const Layout any_src = AnyLayout(kFloat, x), any_dst = AnyLayout(kFloat, y);
@@ -331,15 +375,17 @@ class ConvKernel final : public Kernel {
     if (HasAvx512() && blocks_in && blocks_out) {
       const Layout blocked_src = ChannelBlockedLayout(kFloat, x);
       if (IsWinograd(x, w)) {
-        candidates.push_back({algorithm::convolution_winograd, blocked_src, blocked_dst});
+        candidates.push_back({algorithm::convolution_winograd, blocked_src, blocked_dst,
+                              PostOpsOfWinograd(numbers.post_ops)});
       }
-      candidates.push_back({algorithm::convolution_direct, blocked_src, blocked_dst});
+      candidates.push_back({algorithm::convolution_direct, blocked_src, blocked_dst, all});
     } else if (HasAvx512() && blocks_out && groups_ == 1 && x[1] <= 3) {
       // The first layer of an image net reads the image as it comes.
-      candidates.push_back({algorithm::convolution_direct, PlainLayout(kFloat, x), blocked_dst});
+      candidates.push_back(
+          {algorithm::convolution_direct, PlainLayout(kFloat, x), blocked_dst, all});
     }
-    candidates.push_back({algorithm::convolution_direct, any_src, any_dst});
-    candidates.push_back({algorithm::convolution_direct, src.dnnl(), any_dst});
+    candidates.push_back({algorithm::convolution_direct, any_src, any_dst, all});
+    candidates.push_back({algorithm::convolution_direct, src.dnnl(), any_dst, all});
     return candidates;
   }
 

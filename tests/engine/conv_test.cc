@@ -20,6 +20,7 @@ struct ConvCase {
   int64_t batch, channels, height, width, outputs, groups;
   std::vector<int64_t> kernel, strides, dilations, pads;
   bool bias, constant_weights, residual, relu;
+  bool swish_first = false;  // before the residual
 };
 
 std::vector<double> Reference(const ConvCase& c, absl::Span<const float> x,
@@ -89,10 +90,15 @@ TEST_P(ConvTest, EqualsTheReference) {
   SetInts(conv, "pads", c.pads);
   SetInt(conv, "group", c.groups);
   std::string last = "c";
+  if (c.swish_first) {
+    m.Node("Sigmoid", {"c"}, {"g"});
+    m.Node("Mul", {"c", "g"}, {"swish"});
+    last = "swish";
+  }
   if (c.residual) {
     m.Input("r", DataType::kFloat, {-1, c.outputs, oh, ow});
     inputs.push_back(residual);
-    m.Node("Add", {"c", "r"}, {"a"});
+    m.Node("Add", {last, "r"}, {"a"});
     last = "a";
   }
   if (c.relu) {
@@ -104,6 +110,7 @@ TEST_P(ConvTest, EqualsTheReference) {
   std::vector<double> expected =
       Reference(c, x.values<float>(), w.values<float>(), b.values<float>(), oh, ow);
   for (size_t i = 0; i < expected.size(); ++i) {
+    if (c.swish_first) expected[i] /= 1 + std::exp(-expected[i]);
     if (c.residual) expected[i] += residual.values<float>()[i];
     if (c.relu) expected[i] = std::max(expected[i], 0.0);
   }
@@ -129,6 +136,37 @@ INSTANTIATE_TEST_SUITE_P(
             3, 32, 14, 14, 48, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, true, true, true, true},
         ConvCase{
             1, 64, 7, 9, 64, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, false, true, false, false},
+        // Winograd, with what it does not do itself.
+        ConvCase{2,
+                 32,
+                 14,
+                 14,
+                 48,
+                 1,
+                 {3, 3},
+                 {1, 1},
+                 {1, 1},
+                 {1, 1, 1, 1},
+                 true,
+                 true,
+                 false,
+                 false,
+                 true},
+        ConvCase{1,
+                 32,
+                 15,
+                 9,
+                 32,
+                 1,
+                 {3, 3},
+                 {1, 1},
+                 {1, 1},
+                 {1, 1, 1, 1},
+                 true,
+                 true,
+                 true,
+                 true,
+                 true},
         // 1×1, channels that do not fill a block.
         ConvCase{2, 24, 9, 9, 40, 1, {1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}, true, true, true, false},
         ConvCase{1, 5, 6, 7, 9, 1, {3, 2}, {1, 2}, {1, 1}, {1, 0, 0, 1}, true, true, false, true},
