@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # Runs the benchmarks on this machine and writes their tables into docs/performance.md, each
 # between its markers.
-#   tests/bench/run.sh                        all of them; takes about two hours
-#   tests/bench/run.sh NAME [its options…]    one: engine_vs_ort, overhead, throughput, overload,
-#                                             fairness or soak
+#   tests/bench/run.sh                        all of them; takes about three hours
+#   tests/bench/run.sh NAME [its options…]    one: engine_f32, engine_bf16, engine_int8 (each
+#                                             engine_vs_peers), profile, overhead, throughput,
+#                                             overload, fairness or soak
 # Needs build/release (cmake --preset release && cmake --build --preset release) and the tests'
 # Python environment, which it makes. Leave the machine alone meanwhile.
 set -euo pipefail
 
 case "${1-}" in
-  --help | -h) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  --help | -h) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
 esac
 cd "$(dirname "$0")/../.."
 bin=build/release/bin
-[ -x "$bin/engine_vs_ort" ] || {
-  echo "tests/bench/run.sh: no $bin/engine_vs_ort; build it with: cmake --preset release && cmake --build --preset release" >&2
+[ -x "$bin/engine_vs_peers" ] || {
+  echo "tests/bench/run.sh: no $bin/engine_vs_peers; build it with: cmake --preset release && cmake --build --preset release" >&2
   exit 1
 }
 tests/venv.sh >/dev/null
@@ -34,12 +35,59 @@ replace() {
   mv "$1.new" "$1"
 }
 
+# files NAME…: the networks of tests/nets/nets.sh as a list for --files
+files() {
+  local dir name list=
+  dir=$(tests/nets/nets.sh "$@")
+  for name in "$@"; do list+=${list:+,}$dir/$name.onnx; done
+  echo "$list"
+}
+
+# OpenVINO, which only these benchmarks need: 180 MB.
+install_openvino() {
+  [ -d build/openvino/openvino ] || build/venv/bin/python -m pip install --quiet --no-deps \
+    --disable-pip-version-check --target build/openvino openvino==2026.4.1
+}
+
+# Where the time of each network goes, by operator.
+profile() {
+  local name options
+  for name in resnet50 mobilenet_v2 mobilenet_v3 efficientnet_b0 squeezenet detector minilm \
+    bert_base resnet50:bf16 bert_base:bf16 resnet50_qdq mobilenet_v2_qdq minilm_qdq; do
+    options=(--batch=1 --threads=1 --seconds=2)
+    case "$name" in minilm* | bert*) options+=(--dim=length=128) ;; esac
+    case "$name" in *:bf16) options+=(--precision=bf16) ;; esac
+    echo "**${name/:/, }**"
+    echo '```'
+    "$bin/baton-model" bench "$(tests/nets/nets.sh "${name%:*}")/${name%:*}.onnx" \
+      "${options[@]}" --profile "$@" | awk '/operator +implementation/ { n++ } n == 2 && NF'
+    echo '```'
+    echo
+  done
+}
+
 # run NAME [options…]
 run() {
   local name=$1 command
   shift
   case "$name" in
-    engine_vs_ort) command=("$bin/engine_vs_ort") ;;
+    engine_f32)
+      install_openvino
+      command=("$bin/engine_vs_peers" "--nets=mlp,resnet50,mobilenetv2,squeezenet"
+        "--files=$(files mobilenet_v3 efficientnet_b0 detector minilm bert_base)")
+      ;;
+    engine_bf16)
+      install_openvino
+      command=("$bin/engine_vs_peers" --precision=bf16
+        "--files=$(files resnet50 mobilenet_v2 minilm bert_base)")
+      ;;
+    engine_int8)
+      install_openvino
+      tests/nets/nets.sh resnet50 mobilenet_v2 minilm bert_base >/dev/null  # to compare with
+      command=("$bin/engine_vs_peers"
+        "--files=$(files resnet50_qdq mobilenet_v2_qdq minilm_qdq minilm_dynamic bert_base_qdq bert_base_dynamic)")
+      ;;
+    profile) command=(profile) ;;
     overhead | throughput | overload | fairness | soak)
       command=(env BATON_BIN="$PWD/$bin" PYTHONDONTWRITEBYTECODE=1
         build/venv/bin/python "tests/bench/$name.py") ;;
@@ -62,5 +110,5 @@ trap 'rm -f "$table"' EXIT
 if [ $# -gt 0 ]; then
   run "$@"
 else
-  for name in engine_vs_ort overhead throughput overload fairness soak; do run "$name"; done
+  for name in engine_f32 engine_bf16 engine_int8 profile overhead throughput overload fairness soak; do run "$name"; done
 fi

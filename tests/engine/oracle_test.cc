@@ -82,7 +82,7 @@ std::function<std::vector<Tensor>(int64_t)> Texts(int64_t length) {
 }
 
 // A network of tests/nets/export.py. Its largest ones, BERT-base and ViT, are compared where their
-// speed is: tests/bench/engine_vs_ort.cc.
+// speed is: tests/bench/engine_vs_peers.cc.
 std::function<std::string()> Exported(const std::string& name) {
   return [name]() -> std::string {
     const char* directory = std::getenv("BATON_NETS");
