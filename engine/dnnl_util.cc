@@ -2,6 +2,9 @@
 
 #include <omp.h>
 
+#include <algorithm>
+#include <initializer_list>
+
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 
@@ -208,35 +211,24 @@ bool IsDense(const Layout& layout) {
   return layout.get_size() == bytes;
 }
 
+namespace {
+// The best instruction set that oneDNN would use is none of these.
+bool HasMoreThan(std::initializer_list<dnnl::cpu_isa> sets) {
+  const dnnl::cpu_isa best = dnnl::get_effective_cpu_isa();
+  return std::find(sets.begin(), sets.end(), best) == sets.end();
+}
+}  // namespace
+
 bool HasAvx512() {
-  static const bool has = [] {
-    switch (dnnl::get_effective_cpu_isa()) {
-      case dnnl::cpu_isa::sse41:
-      case dnnl::cpu_isa::avx:
-      case dnnl::cpu_isa::avx2:
-      case dnnl::cpu_isa::avx2_vnni:
-        return false;
-      default:
-        return true;
-    }
-  }();
+  using Isa = dnnl::cpu_isa;
+  static const bool has = HasMoreThan({Isa::sse41, Isa::avx, Isa::avx2, Isa::avx2_vnni});
   return has;
 }
 
 bool HasBfloat16() {
-  static const bool has = [] {
-    switch (dnnl::get_effective_cpu_isa()) {
-      case dnnl::cpu_isa::sse41:
-      case dnnl::cpu_isa::avx:
-      case dnnl::cpu_isa::avx2:
-      case dnnl::cpu_isa::avx2_vnni:
-      case dnnl::cpu_isa::avx512_core:
-      case dnnl::cpu_isa::avx512_core_vnni:
-        return false;
-      default:
-        return true;
-    }
-  }();
+  using Isa = dnnl::cpu_isa;
+  static const bool has = HasMoreThan(
+      {Isa::sse41, Isa::avx, Isa::avx2, Isa::avx2_vnni, Isa::avx512_core, Isa::avx512_core_vnni});
   return has;
 }
 

@@ -129,13 +129,14 @@ std::vector<Shape> ShapesOf(const std::vector<Tensor>& tensors) {
 // Networks come one after the other, so the last one is kept: BERT's file has 440 MB.
 struct Loaded {
   std::string name, onnx;
+  Precision precision = Precision::kF32;
   std::shared_ptr<const Model> model;
 };
-const Loaded& Load(const Net& net) {
+const Loaded& Load(const Net& net, Precision precision = Precision::kF32) {
   static auto& loaded = *new Loaded;
-  if (loaded.name == net.name) return loaded;
-  loaded = {net.name, net.onnx(), nullptr};
-  auto model = Model::Parse(loaded.onnx, "", {});
+  if (loaded.name == net.name && loaded.precision == precision) return loaded;
+  loaded = {net.name, net.onnx(), precision, nullptr};
+  auto model = Model::Parse(loaded.onnx, "", {.precision = precision});
   EXPECT_TRUE(model.ok()) << model.status();
   if (model.ok()) loaded.model = *std::move(model);
   return loaded;
@@ -152,41 +153,68 @@ class OracleTest : public ::testing::TestWithParam<std::tuple<Net, int64_t, int>
     delete runtime_;
     runtime_ = nullptr;
   }
+
+  // Runs the network on both sides. Stops the test that calls it (HasFatalFailure) where one fails.
+  void RunBoth(Precision precision = Precision::kF32) {
+    const auto& [net, batch, threads] = GetParam();
+    ASSERT_NE(runtime_, nullptr);
+    const Loaded& loaded = Load(net, precision);
+    ASSERT_NE(loaded.model, nullptr);
+    const std::vector<Tensor> inputs = net.inputs(batch);
+    const std::vector<TensorView> views = Views(inputs);
+    auto oracle = runtime_->NewSession(loaded.onnx, threads);
+    ASSERT_TRUE(oracle.ok()) << oracle.status();
+    const auto expected = (*oracle)->Run(views);
+    ASSERT_TRUE(expected.ok()) << expected.status();
+    const auto plan = loaded.model->GetPlan(ShapesOf(inputs), threads);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    plan_ = *plan;
+    want_ = (*expected)[0];
+    Session session;
+    // Twice: the second run uses memory that the first has left behind.
+    for (Tensor& got : got_) {
+      const auto actual = session.Run(*plan_, views);
+      ASSERT_TRUE(actual.ok()) << actual.status();
+      ASSERT_EQ(actual->size(), 1u);
+      ASSERT_EQ((*actual)[0].shape, want_.shape());
+      got = Tensor::Copy((*actual)[0]);
+    }
+  }
+
+  // Of the results' second run: the root of the mean square of the difference, of that of the
+  // expected.
+  double RelativeError() const {
+    const auto want = want_.values<float>(), got = got_[1].values<float>();
+    double error = 0, size = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      error += std::pow(got[i] - want[i], 2);
+      size += std::pow(want[i], 2);
+    }
+    return std::sqrt(error / size);
+  }
+
+  // Every element of both runs is that near, in terms of the largest expected.
+  void ExpectNear(float tolerance) const {
+    const auto want = want_.values<float>();
+    float scale = 0;
+    for (const float value : want) scale = std::max(scale, std::abs(value));
+    ASSERT_GT(scale, 0.05f) << "the network's output says nothing";
+    for (const Tensor& got : got_) {
+      for (size_t i = 0; i < want.size(); ++i) {
+        ASSERT_NEAR(got.values<float>()[i], want[i], tolerance * scale) << "element " << i;
+      }
+    }
+  }
+
   static OnnxRuntime* runtime_;
+  std::shared_ptr<const Plan> plan_;
+  Tensor want_, got_[2];
 };
 OnnxRuntime* OracleTest::runtime_ = nullptr;
 
 TEST_P(OracleTest, ResultsEqualOnnxRuntimes) {
-  const auto& [net, batch, threads] = GetParam();
-  ASSERT_NE(runtime_, nullptr);
-  const Loaded& loaded = Load(net);
-  ASSERT_NE(loaded.model, nullptr);
-  const std::vector<Tensor> inputs = net.inputs(batch);
-  const std::vector<TensorView> views = Views(inputs);
-
-  auto oracle = runtime_->NewSession(loaded.onnx, threads);
-  ASSERT_TRUE(oracle.ok()) << oracle.status();
-  const auto expected = (*oracle)->Run(views);
-  ASSERT_TRUE(expected.ok()) << expected.status();
-
-  const auto plan = loaded.model->GetPlan(ShapesOf(inputs), threads);
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  Session session;
-  // Twice: the second run uses memory that the first has left behind.
-  for (int run = 0; run < 2; ++run) {
-    const auto actual = session.Run(**plan, views);
-    ASSERT_TRUE(actual.ok()) << actual.status();
-    ASSERT_EQ(actual->size(), 1u);
-    ASSERT_EQ((*actual)[0].shape, (*expected)[0].shape());
-    const auto want = (*expected)[0].values<float>();
-    const auto got = (*actual)[0].values<float>();
-    float scale = 0;
-    for (const float value : want) scale = std::max(scale, std::abs(value));
-    ASSERT_GT(scale, 0.05f) << "the network's output says nothing";
-    for (size_t i = 0; i < want.size(); ++i) {
-      ASSERT_NEAR(got[i], want[i], 1e-4f * scale) << "element " << i << ", run " << run;
-    }
-  }
+  RunBoth();
+  if (!HasFatalFailure()) ExpectNear(1e-4f);
 }
 
 // Weights and activations of 8 bits of precision, sums of 24.
@@ -194,49 +222,26 @@ class Bfloat16Test : public OracleTest {};
 
 TEST_P(Bfloat16Test, ResultsAreNearOnnxRuntimes) {
   if (!HasBfloat16()) GTEST_SKIP() << "this processor has no AVX-512 BF16";
-  const auto& [net, batch, threads] = GetParam();
-  ASSERT_NE(runtime_, nullptr);
-  const std::string onnx = net.onnx();
-  const auto model = Model::Parse(onnx, "", {.precision = Precision::kBf16});
-  ASSERT_TRUE(model.ok()) << model.status();
-  const std::vector<Tensor> inputs = net.inputs(batch);
-  const std::vector<TensorView> views = Views(inputs);
-  auto oracle = runtime_->NewSession(onnx, threads);
-  ASSERT_TRUE(oracle.ok()) << oracle.status();
-  const auto expected = (*oracle)->Run(views);
-  ASSERT_TRUE(expected.ok()) << expected.status();
-  const auto plan = (*model)->GetPlan(ShapesOf(inputs), threads);
-  ASSERT_TRUE(plan.ok()) << plan.status();
+  RunBoth(Precision::kBf16);
+  if (HasFatalFailure()) return;
   int halves = 0;
-  for (const StepInfo& step : (*plan)->steps()) {
+  for (const StepInfo& step : plan_->steps()) {
     halves += absl::StrContains(step.implementation, "bf16") ? 1 : 0;
     const bool product = absl::StartsWith(step.op, "Conv") || absl::StartsWith(step.op, "MatMul");
     EXPECT_FALSE(product && absl::StrContains(step.implementation, "ref")) << step.node;
   }
   EXPECT_GT(halves, 20);
-  Session session;
-  const auto actual = session.Run(**plan, views);
-  ASSERT_TRUE(actual.ok()) << actual.status();
-  const auto want = (*expected)[0].values<float>();
-  const auto got = (*actual)[0].values<float>();
-  float scale = 0, error = 0;
-  double squares = 0, errors = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    scale = std::max(scale, std::abs(want[i]));
-    error = std::max(error, std::abs(got[i] - want[i]));
-    squares += std::pow(want[i], 2);
-    errors += std::pow(got[i] - want[i], 2);
-  }
+  EXPECT_GT(RelativeError(), 0) << "nothing was rounded";
   // What is rounded grows from layer to layer where weights are random and not trained: in deep
   // networks with gates every engine's bfloat16 is that far from float (OpenVINO's, for one).
-  const bool grows = net.name == "SqueezeNet" || net.name == "MobileNetV3" ||
-                     net.name == "EfficientNet" || net.name == "Detector";
+  const std::string& name = std::get<0>(GetParam()).name;
+  const bool grows =
+      name == "SqueezeNet" || name == "MobileNetV3" || name == "EfficientNet" || name == "Detector";
   if (grows) {
-    EXPECT_LT(std::sqrt(errors / squares), 8e-2);
+    EXPECT_LT(RelativeError(), 8e-2);
   } else {
-    EXPECT_LT(error, 2e-2f * scale);
+    ExpectNear(2e-2f);
   }
-  EXPECT_GT(error, 0) << "nothing was rounded";
 }
 
 // Networks of integers round at other places than ONNX Runtime does, and a step of one value moves
@@ -248,31 +253,12 @@ size_t ArgMax(absl::Span<const float> values) {
 }
 
 TEST_P(QuantizedTest, ResultsAreNearOnnxRuntimesAndSayTheSame) {
+  RunBoth();
+  if (HasFatalFailure()) return;
   const auto& [net, batch, threads] = GetParam();
-  ASSERT_NE(runtime_, nullptr);
-  const Loaded& loaded = Load(net);
-  ASSERT_NE(loaded.model, nullptr);
-  const std::vector<Tensor> inputs = net.inputs(batch);
-  const std::vector<TensorView> views = Views(inputs);
-  auto oracle = runtime_->NewSession(loaded.onnx, threads);
-  ASSERT_TRUE(oracle.ok()) << oracle.status();
-  const auto expected = (*oracle)->Run(views);
-  ASSERT_TRUE(expected.ok()) << expected.status();
-  const auto plan = loaded.model->GetPlan(ShapesOf(inputs), threads);
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  Session session;
-  const auto actual = session.Run(**plan, views);
-  ASSERT_TRUE(actual.ok()) << actual.status();
-  ASSERT_EQ((*actual)[0].shape, (*expected)[0].shape());
-  const auto want = (*expected)[0].values<float>();
-  const auto got = (*actual)[0].values<float>();
-  double error = 0, size = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    error += std::pow(got[i] - want[i], 2);
-    size += std::pow(want[i], 2);
-  }
-  EXPECT_LT(std::sqrt(error / size), 0.1);
+  EXPECT_LT(RelativeError(), 0.1);
   if (net.name.starts_with("MiniLm")) return;  // makes no classes
+  const auto want = want_.values<float>(), got = got_[1].values<float>();
   const size_t width = want.size() / static_cast<size_t>(batch);
   for (size_t row = 0; row < static_cast<size_t>(batch); ++row) {
     const size_t largest = ArgMax(want.subspan(row * width, width));
