@@ -44,6 +44,7 @@ class Expander {
   }
 
   bool Expand(Node& node) {
+    if (!node.has_input(0) || !node.has_output(0)) return false;
     const bool own = node.domain.empty(), microsoft = node.domain == "com.microsoft";
     if (microsoft && (node.op == "QuantizeLinear" || node.op == "DequantizeLinear")) {
       node.domain.clear();
@@ -76,7 +77,7 @@ class Expander {
       if (node.has_input(6)) inputs.push_back(Bias(node, a.scale, b.scale, node.inputs[6]));
       return Finish(node, "Gemm", std::move(inputs), 7);
     }
-    if (node.op == "QLinearConcat") {
+    if (node.op == "QLinearConcat" && node.inputs.size() > 2) {
       std::vector<ValueId> inputs;
       for (size_t i = 2; i + 2 < node.inputs.size(); i += 3) {
         inputs.push_back(Dequantize(node, Triple(node, i), 0));
@@ -156,7 +157,10 @@ void HoistDequantize(Graph& graph) {
   const std::vector<int> producers = Producers(graph);
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node& node = graph.nodes[i];
-    if (!node.domain.empty() || node.op != "DequantizeLinear" || !node.has_input(1)) continue;
+    if (!node.domain.empty() || node.op != "DequantizeLinear" || !node.has_input(0) ||
+        !node.has_input(1)) {
+      continue;
+    }
     const bool constants = graph.is_constant(node.inputs[1]) &&
                            (!node.has_input(2) || graph.is_constant(node.inputs[2]));
     if (!constants || producers[static_cast<size_t>(node.inputs[0])] < 0) continue;
@@ -203,8 +207,8 @@ class UnsignedMaker {
 
  private:
   bool IsSigned(const Node& node, absl::string_view op) const {
-    return node.domain.empty() && node.op == op && node.has_input(2) && node.has_output(0) &&
-           graph_.is_constant(node.inputs[2]) &&
+    return node.domain.empty() && node.op == op && node.has_input(0) && node.has_input(2) &&
+           node.has_output(0) && graph_.is_constant(node.inputs[2]) &&
            graph_.constant(node.inputs[2]).type() == DataType::kInt8;
   }
 
@@ -236,6 +240,11 @@ bool SameConstant(const Graph& graph, ValueId a, ValueId b) {
          std::memcmp(x.data(), y.data(), x.bytes()) == 0;
 }
 
+bool IsFloatNumber(const Graph& graph, ValueId id) {
+  return graph.is_constant(id) && graph.constant(id).type() == DataType::kFloat &&
+         graph.constant(id).size() == 1;
+}
+
 // What a graph looks like around its quantized values. It changes under the rewrite: nodes stay
 // where they are.
 class QuantizationFuser {
@@ -260,8 +269,13 @@ class QuantizationFuser {
   }
 
  private:
+  // A broken node is none: its kernel reports it.
   static bool IsOp(const Node& node, absl::string_view op) {
-    return node.domain.empty() && node.op == op && node.has_input(0) && node.has_output(0);
+    static constexpr absl::string_view kOfTwo[] = {"QuantizeLinear", "DequantizeLinear",
+                                                   "MatMulInteger", "ConvInteger"};
+    const bool of_two = std::find(std::begin(kOfTwo), std::end(kOfTwo), op) != std::end(kOfTwo);
+    return node.domain.empty() && node.op == op && node.has_input(0) && node.has_output(0) &&
+           (!of_two || node.has_input(1));
   }
 
   void Index() {
@@ -303,7 +317,8 @@ class QuantizationFuser {
     if (node == nullptr) return std::nullopt;
     const Quantized x = Operands(*node);
     // Without a zero point the type is unknown here: quantizers always give one.
-    if (!IsNumber(x.scale) || x.zero == kNoValue || !IsNumber(x.zero) || !IsByte(x.zero)) {
+    if (!IsFloatNumber(graph_, x.scale) || x.zero == kNoValue || !IsNumber(x.zero) ||
+        !IsByte(x.zero)) {
       return std::nullopt;
     }
     return x;
@@ -559,7 +574,7 @@ class QuantizationFuser {
     const Quantized q = Operands(quantize);
     const ValueId bytes = quantize.outputs[0];
     const auto& readers = readers_[static_cast<size_t>(bytes)];
-    if (uses(bytes) != static_cast<int>(readers.size())) return;  // an output
+    if (readers.empty() || uses(bytes) != static_cast<int>(readers.size())) return;  // an output
     for (const size_t i : readers) {
       const Node& node = graph_.nodes[i];
       const std::optional<Quantized> d =
@@ -631,11 +646,13 @@ class QuantizeSinker {
 
  private:
   bool IsQuantize(const Node& node) const {
-    if (!node.domain.empty() || node.op != "QuantizeLinear" || !node.has_input(2)) return false;
-    for (const size_t i : {1, 2}) {
-      if (!graph_.is_constant(node.inputs[i]) || graph_.constant(node.inputs[i]).size() != 1) {
-        return false;
-      }
+    return node.domain.empty() && node.op == "QuantizeLinear" && HasConstantNumbers(node);
+  }
+  // One scale and zero point, of bytes.
+  bool HasConstantNumbers(const Node& node) const {
+    if (!node.has_input(0) || !node.has_input(2) || !IsFloatNumber(graph_, node.inputs[1]) ||
+        !graph_.is_constant(node.inputs[2]) || graph_.constant(node.inputs[2]).size() != 1) {
+      return false;
     }
     const DataType type = graph_.constant(node.inputs[2]).type();
     return type == DataType::kInt8 || type == DataType::kUint8;
@@ -701,12 +718,8 @@ class QuantizeSinker {
     if (producer < 0) return false;
     const Node& dequantize = graph_.nodes[static_cast<size_t>(producer)];
     if (!dequantize.domain.empty() || dequantize.op != "DequantizeLinear" ||
-        !dequantize.has_input(2)) {
+        !HasConstantNumbers(dequantize)) {
       return false;
-    }
-    for (const size_t i : {1, 2}) {
-      const ValueId id = dequantize.inputs[i];
-      if (!graph_.is_constant(id) || graph_.constant(id).size() != 1) return false;
     }
     const Tensor& zero = graph_.constant(dequantize.inputs[2]);
     if (zero.type() != type) return false;

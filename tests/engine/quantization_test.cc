@@ -437,6 +437,30 @@ TEST(QuantizationTest, WordsOfSixteenBitsAndScalesAlongAnAxis) {
   }
 }
 
+// Nodes without what they need, in every place that a rewrite looks at, are errors of their own.
+TEST(QuantizationTest, BrokenNodesAreReported) {
+  for (const char* op : {"QuantizeLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger",
+                         "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"}) {
+    for (const bool has_input : {true, false}) {
+      ModelBuilder m;
+      m.Input("x", DataType::kFloat, {-1, 3});
+      m.Node("DequantizeLinear", {has_input ? "x" : ""}, {"d"});
+      m.Node(op, {has_input ? "d" : ""}, {"q"});
+      m.Node("DequantizeLinear", {"q"}, {"e"});
+      m.Node("MatMul", {"e", "d"}, {"y"});
+      m.Output("y", DataType::kFloat, {-1, 3});
+      EXPECT_FALSE(RunModel(m.Build(), {RandomTensor({2, 3}, 1)}).ok()) << op;
+    }
+  }
+  for (const char* op : {"QLinearAdd", "QGemm", "QLinearConcat", "QLinearSigmoid"}) {
+    ModelBuilder m;
+    m.Input("x", DataType::kUint8, {-1, 3});
+    m.Node(op, {"x"}, {"y"}, "com.microsoft");
+    m.Output("y", DataType::kUint8, {-1, 3});
+    EXPECT_FALSE(RunModel(m.Build(), {Tensor::From<uint8_t>({1, 3}, {1, 2, 3})}).ok()) << op;
+  }
+}
+
 TEST(QuantizationTest, SaysWhatDoesNotFit) {
   const auto error = [](const Tensor& scale, const Tensor& zero) {
     ModelBuilder m;
