@@ -1,4 +1,5 @@
-// BatchNormalization, and Mul or Add by a constant per channel, into the convolution before them:
+// BatchNormalization, and Mul or Add by a number or by one per channel, into the convolution before
+// them:
 //   scale * (W x + b) + shift  =  (scale W) x + (scale b + shift)
 #include <cmath>
 
@@ -40,26 +41,27 @@ std::optional<ChannelAffine> FromBatchNormalization(const Graph& graph, const No
   return affine;
 }
 
-// Mul or Add of the convolution's output and a constant of shape [C,1,…], or [1,C,1,…].
+// Mul or Add of the convolution's output and a constant: a number, or one for each channel of shape
+// [C,1,…] or [1,C,1,…].
 std::optional<ChannelAffine> FromElementwise(const Graph& graph, const Node& node, ValueId output,
                                              int64_t channels, size_t rank) {
   if (node.inputs.size() != 2) return std::nullopt;
   const ValueId other = node.inputs[0] == output ? node.inputs[1] : node.inputs[0];
-  if (!IsFloatVector(graph, other, channels)) return std::nullopt;
-  Shape shape = graph.constant(other).shape();
-  if (shape.size() == rank && shape[0] == 1) shape.erase(shape.begin());
-  if (shape.size() != rank - 1 || shape[0] != channels) return std::nullopt;
-  const auto values = graph.constant(other).values<float>();
-  ChannelAffine affine;
-  const size_t n = values.size();
-  if (node.op == "Mul") {
-    affine.scale.assign(values.begin(), values.end());
-    affine.shift.assign(n, 0.f);
+  const auto n = static_cast<size_t>(channels);
+  std::vector<float> values;
+  if (IsFloatVector(graph, other, 1) && graph.constant(other).shape().size() <= rank) {
+    values.assign(n, graph.constant(other).values<float>()[0]);
+  } else if (IsFloatVector(graph, other, channels)) {
+    Shape shape = graph.constant(other).shape();
+    if (shape.size() == rank && shape[0] == 1) shape.erase(shape.begin());
+    if (shape.size() != rank - 1 || shape[0] != channels) return std::nullopt;
+    const auto given = graph.constant(other).values<float>();
+    values.assign(given.begin(), given.end());
   } else {
-    affine.scale.assign(n, 1.f);
-    affine.shift.assign(values.begin(), values.end());
+    return std::nullopt;
   }
-  return affine;
+  if (node.op == "Mul") return ChannelAffine{std::move(values), std::vector<float>(n, 0.f)};
+  return ChannelAffine{std::vector<float>(n, 1.f), std::move(values)};
 }
 
 void Apply(Graph& graph, Node& conv, const ChannelAffine& affine) {

@@ -20,7 +20,9 @@ class Fuser {
       Node& node = graph_.nodes[i];
       if (!node.domain.empty() || node.outputs.size() != 1 || !node.has_input(0)) continue;
       if (node.op == "Add") {
-        removed_[i] = FuseAdd(node);
+        removed_[i] = FuseNumber(node) || FuseAdd(node);
+      } else if (node.op == "Mul") {
+        removed_[i] = FuseNumber(node);
       } else {
         removed_[i] = FuseActivation(node);
       }
@@ -76,6 +78,38 @@ class Fuser {
     if (target < 0 || !TakesPostOps(target)) return false;
     std::vector<PostOp>& target_ops = graph_.nodes[static_cast<size_t>(target)].post_ops;
     target_ops.insert(target_ops.end(), post_ops->begin(), post_ops->end());
+    TakeOver(target, node);
+    return true;
+  }
+
+  // A convolution's result after its activation, times a number or plus one: what comes before an
+  // activation is in the weights by now.
+  bool FuseNumber(const Node& node) {
+    if (node.inputs.size() != 2 || !node.has_input(1)) return false;
+    const size_t which = graph_.is_constant(node.inputs[0]) ? 0 : 1;
+    if (!graph_.is_constant(node.inputs[which])) return false;
+    const Tensor& number = graph_.constant(node.inputs[which]);
+    if (number.type() != DataType::kFloat || number.size() != 1) return false;
+    const ValueId x = node.inputs[1 - which];
+    const int target = Target(x);
+    if (target < 0 || meta(x)->shape.size() < number.shape().size()) return false;
+    Node& producer = graph_.nodes[static_cast<size_t>(target)];
+    if (!producer.domain.empty() || producer.op != "Conv") return false;
+    const float value = number.values<float>()[0];
+    std::vector<PostOp>& post_ops = producer.post_ops;
+    if (post_ops.empty() || post_ops.back().op != "Linear") {
+      PostOp identity;
+      identity.op = "Linear";
+      identity.alpha = 1;
+      post_ops.push_back(std::move(identity));
+    }
+    PostOp& linear = post_ops.back();
+    if (node.op == "Mul") {
+      linear.alpha *= value;
+      linear.beta *= value;
+    } else {
+      linear.beta += value;
+    }
     TakeOver(target, node);
     return true;
   }

@@ -26,7 +26,7 @@ void FuseQuantizedProducts(Graph& graph);
 void DropQuantization(Graph& graph);
 // QuantizeLinear moves into the product of integers that makes its input. After FusePostOps.
 void FuseQuantize(Graph& graph);
-// BatchNormalization, and Mul or Add by a constant per channel, move into the convolution's
+// BatchNormalization, and Mul or Add by a number or by one per channel, move into the convolution's
 // weights and bias.
 absl::Status FoldIntoConvolution(Graph& graph);
 // A multiplication by a constant number moves into the weights of the product or convolution that
@@ -37,7 +37,8 @@ absl::Status FoldInputScale(Graph& graph);
 void FuseActivations(Graph& graph, const std::vector<std::optional<Meta>>& metas);
 void FuseLayerNorm(Graph& graph, const std::vector<std::optional<Meta>>& metas);
 void FuseAttention(Graph& graph, const std::vector<std::optional<Meta>>& metas);
-// Bias, residual and activation move into the node that makes their input.
+// Bias, residual and activation move into the node that makes their input; into a convolution also
+// numbers that its result is multiplied by or that are added to it.
 absl::Status FusePostOps(Graph& graph, const std::vector<std::optional<Meta>>& metas);
 // Products on bfloat16. Last.
 void LowerPrecision(Graph& graph, const std::vector<std::optional<Meta>>& metas);

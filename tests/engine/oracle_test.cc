@@ -8,6 +8,7 @@
 #include <functional>
 #include <ostream>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/file.h"
@@ -81,8 +82,45 @@ std::function<std::vector<Tensor>(int64_t)> Texts(int64_t length) {
   };
 }
 
-// A network of tests/nets/export.py. Its largest ones, BERT-base and ViT, are compared where their
-// speed is: tests/bench/engine_vs_peers.cc.
+// Pictures of a word, black on white, with noise: each of a batch is of another size or elsewhere.
+std::function<std::vector<Tensor>(int64_t)> Words(int64_t height, int64_t width) {
+  static constexpr absl::string_view kWord[] = {
+      "####...###..#####..###..#...#",  //
+      "#...#.#...#...#...#...#.##..#",  //
+      "#...#.#...#...#...#...#.#.#.#",  //
+      "####..#####...#...#...#.#..##",  //
+      "#...#.#...#...#...#...#.#...#",  //
+      "#...#.#...#...#...#...#.#...#",  //
+      "####..#...#...#....###..#...#",  //
+  };
+  return [=](int64_t batch) {
+    Tensor images =
+        testing::RandomTensor({batch, 3, height, width}, 0.9f, 1.1f, static_cast<uint64_t>(batch));
+    const auto rows = static_cast<int64_t>(std::size(kWord));
+    const auto columns = static_cast<int64_t>(kWord[0].size());
+    size_t at = 0;
+    for (int64_t i = 0; i < batch; ++i) {
+      const int64_t dot = std::min(height / (rows + 2), width / (columns + 2)) - i % 2;
+      const int64_t top = (height - rows * dot) / 2, left = (i % 3 + 1) * dot / 2;
+      for (int channel = 0; channel < 3; ++channel) {
+        for (int64_t y = 0; y < height; ++y) {
+          for (int64_t x = 0; x < width; ++x, ++at) {
+            const bool inside =
+                y >= top && y < top + rows * dot && x >= left && x < left + columns * dot;
+            if (!inside) continue;
+            const auto row = static_cast<size_t>((y - top) / dot);
+            if (kWord[row][static_cast<size_t>((x - left) / dot)] == '#') {
+              images.mutable_values<float>()[at] -= 2;
+            }
+          }
+        }
+      }
+    }
+    return std::vector<Tensor>{images};
+  };
+}
+
+// A network that tests/nets/nets.sh makes.
 std::function<std::string()> Exported(const std::string& name) {
   return [name]() -> std::string {
     const char* directory = std::getenv("BATON_NETS");
@@ -107,12 +145,21 @@ const Net kDetector = {"Detector", Exported("detector"), Rows({3, 320, 320}, -2,
 const Net kMiniLm16 = {"MiniLm16", Exported("minilm"), Texts(16)};
 const Net kMiniLm128 = {"MiniLm128", Exported("minilm"), Texts(128)};
 const Net kMiniLm384 = {"MiniLm384", Exported("minilm"), Texts(384)};
+// Too large for the sanitizers: CMakeLists.txt runs these, LargeNets/*, in a test of their own.
+const Net kVit = {"Vit", Exported("vit"), Patterns};
+const Net kBertBase = {"BertBase", Exported("bert_base"), Texts(128)};
+// Finds text, tells which way up it is, and reads it.
+const Net kPpOcrDet = {"PpOcrDet", Exported("ppocr_det"), Words(160, 320)};
+const Net kPpOcrCls = {"PpOcrCls", Exported("ppocr_cls"), Words(48, 192)};
+const Net kPpOcrRec = {"PpOcrRec", Exported("ppocr_rec"), Words(48, 320)};
 const Net kResNet50Qdq = {"ResNet50Qdq", Exported("resnet50_qdq"), Patterns};
 const Net kResNet50Qop = {"ResNet50Qop", Exported("resnet50_qop"), Patterns};
 const Net kResNet50Dynamic = {"ResNet50Dynamic", Exported("resnet50_dynamic"), Patterns};
 const Net kMobileNetV2Qdq = {"MobileNetV2Qdq", Exported("mobilenet_v2_qdq"), Patterns};
 const Net kMiniLmQdq = {"MiniLmQdq", Exported("minilm_qdq"), Texts(128)};
 const Net kMiniLmDynamic = {"MiniLmDynamic", Exported("minilm_dynamic"), Texts(128)};
+const Net kBertBaseQdq = {"BertBaseQdq", Exported("bert_base_qdq"), Texts(128)};
+const Net kBertBaseDynamic = {"BertBaseDynamic", Exported("bert_base_dynamic"), Texts(128)};
 
 std::vector<TensorView> Views(const std::vector<Tensor>& tensors) {
   std::vector<TensorView> views;
@@ -140,6 +187,18 @@ const Loaded& Load(const Net& net, Precision precision = Precision::kF32) {
   EXPECT_TRUE(model.ok()) << model.status();
   if (model.ok()) loaded.model = *std::move(model);
   return loaded;
+}
+
+// Of each row: elements along the last dimension.
+std::vector<size_t> ArgMaxes(const Tensor& tensor) {
+  const auto values = tensor.values<float>();
+  const auto width = static_cast<size_t>(tensor.shape().back());
+  std::vector<size_t> result;
+  for (size_t at = 0; at < values.size(); at += width) {
+    const auto row = values.subspan(at, width);
+    result.push_back(static_cast<size_t>(std::max_element(row.begin(), row.end()) - row.begin()));
+  }
+  return result;
 }
 
 class OracleTest : public ::testing::TestWithParam<std::tuple<Net, int64_t, int>> {
@@ -193,6 +252,14 @@ class OracleTest : public ::testing::TestWithParam<std::tuple<Net, int64_t, int>
     return std::sqrt(error / size);
   }
 
+  // The share of rows whose largest element is where the expected has it.
+  double SameArgMax() const {
+    const std::vector<size_t> want = ArgMaxes(want_), got = ArgMaxes(got_[1]);
+    size_t same = 0;
+    for (size_t i = 0; i < want.size(); ++i) same += want[i] == got[i] ? 1 : 0;
+    return static_cast<double>(same) / static_cast<double>(want.size());
+  }
+
   // Every element of both runs is that near, in terms of the largest expected.
   void ExpectNear(float tolerance) const {
     const auto want = want_.values<float>();
@@ -234,11 +301,18 @@ TEST_P(Bfloat16Test, ResultsAreNearOnnxRuntimes) {
   EXPECT_GT(RelativeError(), 0) << "nothing was rounded";
   // What is rounded grows from layer to layer where weights are random and not trained: in deep
   // networks with gates every engine's bfloat16 is that far from float (OpenVINO's, for one).
+  static const auto& kGrows = *new absl::flat_hash_set<std::string>{"SqueezeNet", "MobileNetV3",
+                                                                    "EfficientNet", "Detector"};
+  // Single elements are further off than that: probabilities jump where letters end.
+  static const auto& kJumps = *new absl::flat_hash_set<std::string>{"BertBase", "PpOcrDet"};
   const std::string& name = std::get<0>(GetParam()).name;
-  const bool grows =
-      name == "SqueezeNet" || name == "MobileNetV3" || name == "EfficientNet" || name == "Detector";
-  if (grows) {
+  if (kGrows.contains(name)) {
     EXPECT_LT(RelativeError(), 8e-2);
+  } else if (kJumps.contains(name)) {
+    EXPECT_LT(RelativeError(), 2e-2);
+  } else if (name == "PpOcrRec") {
+    EXPECT_LT(RelativeError(), 5e-2);
+    EXPECT_GE(SameArgMax(), 0.98) << "it reads other letters";
   } else {
     ExpectNear(2e-2f);
   }
@@ -248,23 +322,17 @@ TEST_P(Bfloat16Test, ResultsAreNearOnnxRuntimes) {
 // all that follow: both are about as far from each other as from what was quantized.
 class QuantizedTest : public OracleTest {};
 
-size_t ArgMax(absl::Span<const float> values) {
-  return static_cast<size_t>(std::max_element(values.begin(), values.end()) - values.begin());
-}
-
 TEST_P(QuantizedTest, ResultsAreNearOnnxRuntimesAndSayTheSame) {
   RunBoth();
   if (HasFatalFailure()) return;
   const auto& [net, batch, threads] = GetParam();
   EXPECT_LT(RelativeError(), 0.1);
-  if (net.name.starts_with("MiniLm")) return;  // makes no classes
-  const auto want = want_.values<float>(), got = got_[1].values<float>();
-  const size_t width = want.size() / static_cast<size_t>(batch);
-  for (size_t row = 0; row < static_cast<size_t>(batch); ++row) {
-    const size_t largest = ArgMax(want.subspan(row * width, width));
-    EXPECT_EQ(largest, ClassOf(static_cast<int64_t>(row))) << "the network was fitted to this";
-    EXPECT_EQ(ArgMax(got.subspan(row * width, width)), largest) << "row " << row;
-  }
+  // The others make no classes.
+  if (!net.name.starts_with("ResNet") && !net.name.starts_with("MobileNet")) return;
+  std::vector<size_t> classes;  // that the network was fitted to
+  for (int64_t i = 0; i < batch; ++i) classes.push_back(ClassOf(i));
+  EXPECT_EQ(ArgMaxes(want_), classes);
+  EXPECT_EQ(ArgMaxes(got_[1]), classes);
 }
 
 template <typename Info>
@@ -273,17 +341,30 @@ std::string NameOf(const Info& info) {
   return absl::StrCat(net.name, "Batch", batch, "Threads", threads);
 }
 
-INSTANTIATE_TEST_SUITE_P(Nets, OracleTest,
-                         ::testing::Combine(::testing::Values(kMlp, kResNet50, kMobileNetV2,
-                                                              kSqueezeNet, kMobileNetV3,
-                                                              kEfficientNet, kDetector, kMiniLm16,
-                                                              kMiniLm128, kMiniLm384),
-                                            ::testing::Values(1, 3, 8), ::testing::Values(1, 2)),
+INSTANTIATE_TEST_SUITE_P(
+    Nets, OracleTest,
+    ::testing::Combine(::testing::Values(kMlp, kResNet50, kMobileNetV2, kSqueezeNet, kMobileNetV3,
+                                         kEfficientNet, kDetector, kMiniLm16, kMiniLm128,
+                                         kMiniLm384, kPpOcrDet, kPpOcrCls, kPpOcrRec),
+                       ::testing::Values(1, 3, 8), ::testing::Values(1, 2)),
+    NameOf<::testing::TestParamInfo<OracleTest::ParamType>>);
+INSTANTIATE_TEST_SUITE_P(LargeNets, OracleTest,
+                         ::testing::Combine(::testing::Values(kVit, kBertBase),
+                                            ::testing::Values(1, 3, 8), ::testing::Values(2)),
+                         NameOf<::testing::TestParamInfo<OracleTest::ParamType>>);
+INSTANTIATE_TEST_SUITE_P(LargeNets, Bfloat16Test,
+                         ::testing::Combine(::testing::Values(kVit, kBertBase),
+                                            ::testing::Values(1, 3, 8), ::testing::Values(2)),
+                         NameOf<::testing::TestParamInfo<OracleTest::ParamType>>);
+INSTANTIATE_TEST_SUITE_P(LargeNets, QuantizedTest,
+                         ::testing::Combine(::testing::Values(kBertBaseQdq, kBertBaseDynamic),
+                                            ::testing::Values(1, 3, 8), ::testing::Values(2)),
                          NameOf<::testing::TestParamInfo<OracleTest::ParamType>>);
 INSTANTIATE_TEST_SUITE_P(Nets, Bfloat16Test,
                          ::testing::Combine(::testing::Values(kResNet50, kMobileNetV2, kSqueezeNet,
                                                               kMobileNetV3, kEfficientNet,
-                                                              kDetector, kMiniLm128),
+                                                              kDetector, kMiniLm128, kPpOcrDet,
+                                                              kPpOcrCls, kPpOcrRec),
                                             ::testing::Values(1, 3, 8), ::testing::Values(1, 2)),
                          NameOf<::testing::TestParamInfo<OracleTest::ParamType>>);
 INSTANTIATE_TEST_SUITE_P(Nets, QuantizedTest,

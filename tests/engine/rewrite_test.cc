@@ -511,5 +511,66 @@ TEST(JoinTransposesTest, TwoThatUndoEachOtherVanish) {
   }
 }
 
+// y = number(activation(number(convolution of x))), as PP-OCR has it. `shape`: of each number.
+std::string ConvolutionWithNumbers(const Shape& shape, bool numbers = true) {
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {-1, 20, 6, 7});
+  m.Constant("w", RandomTensor({20, 1, 3, 3}, 1));
+  const auto number = [&](const char* name, float value) {
+    m.Constant(name, Tensor::From<float>(shape, {value}));
+  };
+  number("s1", 1.5f);
+  number("t1", 0.25f);
+  number("s2", -0.75f);
+  number("t2", 0.5f);
+  auto& conv = m.Node("Conv", {"x", "w"}, {numbers ? "a" : "y"});
+  SetInts(conv, "pads", {1, 1, 1, 1});
+  SetInt(conv, "group", 20);
+  if (numbers) {
+    m.Node("Mul", {"a", "s1"}, {"b"});
+    m.Node("Add", {"t1", "b"}, {"c"});
+    m.Node("HardSwish", {"c"}, {"d"});
+    m.Node("Mul", {"s2", "d"}, {"e"});
+    m.Node("Add", {"e", "t2"}, {"y"});
+  }
+  m.Output("y", DataType::kFloat, {-1, 20, 6, 7});
+  return m.Build();
+}
+
+class NumbersTest : public ::testing::TestWithParam<Shape> {};
+
+TEST_P(NumbersTest, MoveIntoTheConvolutionBeforeThem) {
+  const std::string onnx = ConvolutionWithNumbers(GetParam());
+  const Tensor x = RandomTensor({2, 20, 6, 7}, 2);
+  const std::vector<std::string> ops = StepOps(onnx, {x.shape()});
+  EXPECT_THAT(ops, Contains("Conv+HardSwish+Linear"));
+  EXPECT_EQ(ops.size(), StepOps(ConvolutionWithNumbers({}, false), {x.shape()}).size());
+  const auto before = RunModel(ConvolutionWithNumbers({}, false), {x});
+  const auto after = RunModel(onnx, {x});
+  ASSERT_TRUE(before.ok() && after.ok()) << before.status() << after.status();
+  ASSERT_EQ((*after)[0].shape(), (*before)[0].shape());
+  for (size_t i = 0; i < 2 * 20 * 6 * 7; ++i) {
+    const double v = 1.5 * (*before)[0].values<float>()[i] + 0.25;
+    ASSERT_NEAR((*after)[0].values<float>()[i], -0.75 * HardSwish(v) + 0.5, 1e-5) << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, NumbersTest,
+                         ::testing::Values(Shape{}, Shape{1}, Shape{1, 1, 1, 1}));
+
+TEST(NumbersTest, StayWhereTheyAddADimensionOrOthersReadWhatIsBefore) {
+  EXPECT_THAT(StepOps(ConvolutionWithNumbers({1, 1, 1, 1, 1}), {{1, 20, 6, 7}}), Contains("Mul"));
+  ModelBuilder m;
+  m.Input("x", DataType::kFloat, {1, 16, 3, 3});
+  m.Constant("w", RandomTensor({16, 16, 1, 1}, 1));
+  m.Constant("two", Number(2));
+  m.Node("Conv", {"x", "w"}, {"a"});
+  m.Node("Mul", {"a", "two"}, {"y"});
+  m.Output("y", DataType::kFloat, {1, 16, 3, 3});
+  EXPECT_THAT(StepOps(m.Build(), {{1, 16, 3, 3}}), Not(Contains("Mul")));
+  m.Output("a", DataType::kFloat, {1, 16, 3, 3});
+  EXPECT_THAT(StepOps(m.Build(), {{1, 16, 3, 3}}), Contains("Mul"));
+}
+
 }  // namespace
 }  // namespace baton::engine
