@@ -52,6 +52,22 @@ std::optional<DnnlPrimitive> Finish(const Make& make, const Fill& fill) {
   }
 }
 
+memory::dims DimsOf(const Layout& layout) {
+#if DNNL_VERSION_MAJOR >= 3
+  return layout.get_dims();
+#else
+  return layout.dims();
+#endif
+}
+
+memory::data_type TypeOf(const Layout& layout) {
+#if DNNL_VERSION_MAJOR >= 3
+  return layout.get_data_type();
+#else
+  return layout.data_type();
+#endif
+}
+
 memory::dims ToDims(const std::vector<int64_t>& values) { return {values.begin(), values.end()}; }
 
 memory::dims MinusOne(const std::vector<int64_t>& values) {
@@ -61,15 +77,16 @@ memory::dims MinusOne(const std::vector<int64_t>& values) {
 }
 
 template <typename P>
-auto MakeConvolutionDescriptor(const ConvSpec& s, const dnnl::primitive_attr& attr) {
+auto MakeConvolutionDescriptor(algorithm algorithm, const ConvSpec& s,
+                               const dnnl::primitive_attr& attr) {
   const auto strides = ToDims(s.strides), dilations = MinusOne(s.dilations);
   const auto begin = ToDims(s.pads_begin), end = ToDims(s.pads_end);
   if (s.bias.get_size() == 0) {
-    return MakeDescriptor<P>(attr, prop_kind::forward_inference, s.algorithm, s.src, s.weights,
-                             s.dst, strides, dilations, begin, end);
+    return MakeDescriptor<P>(attr, prop_kind::forward_inference, algorithm, s.src, s.weights, s.dst,
+                             strides, dilations, begin, end);
   }
-  return MakeDescriptor<P>(attr, prop_kind::forward_inference, s.algorithm, s.src, s.weights,
-                           s.bias, s.dst, strides, dilations, begin, end);
+  return MakeDescriptor<P>(attr, prop_kind::forward_inference, algorithm, s.src, s.weights, s.bias,
+                           s.dst, strides, dilations, begin, end);
 }
 
 const auto kFillWeighted = [](const auto& descriptor, DnnlPrimitive& made) {
@@ -168,9 +185,9 @@ Layout ChannelsLastLayout(DataType type, absl::Span<const int64_t> shape) {
 std::optional<Layout> WithType(const Layout& layout, DataType type) {
 #if DNNL_VERSION_MAJOR >= 3
   if (layout.get_inner_nblks() == 0) {
-    return Layout(layout.get_dims(), ToDnnlType(type), layout.get_strides());
+    return Layout(DimsOf(layout), ToDnnlType(type), layout.get_strides());
   }
-  const memory::dims dims = layout.get_dims();
+  const memory::dims dims = DimsOf(layout);
   if (dims.size() < 3 || dims.size() > 5) return std::nullopt;
   for (const DataType own : {DataType::kFloat, DataType::kBfloat16}) {
     if (layout == ChannelBlockedLayout(own, dims)) return ChannelBlockedLayout(type, dims);
@@ -183,18 +200,23 @@ std::optional<Layout> WithType(const Layout& layout, DataType type) {
 #endif
 }
 
+Shape ShapeOf(const Layout& layout) {
+  const memory::dims dims = DimsOf(layout);
+  return Shape(dims.begin(), dims.end());
+}
+
 bool IsPlain(const Layout& layout) {
-  const memory::dims dims = layout.dims();
+  const memory::dims dims = DimsOf(layout);
   memory::dims strides(dims.size(), 1);
   for (size_t i = dims.size() - 1; i > 0; --i) {
     strides[i - 1] = strides[i] * std::max<int64_t>(dims[i], 1);
   }
-  return layout == Layout(dims, layout.data_type(), strides);
+  return layout == Layout(dims, TypeOf(layout), strides);
 }
 
 bool IsDense(const Layout& layout) {
   size_t bytes = 0;
-  switch (layout.data_type()) {
+  switch (TypeOf(layout)) {
     case memory::data_type::f32:
     case memory::data_type::s32:
       bytes = 4;
@@ -207,7 +229,7 @@ bool IsDense(const Layout& layout) {
       bytes = 1;
       break;
   }
-  for (const auto d : layout.dims()) bytes *= static_cast<size_t>(d);
+  for (const auto d : DimsOf(layout)) bytes *= static_cast<size_t>(d);
   return layout.get_size() == bytes;
 }
 
@@ -385,14 +407,19 @@ size_t DnnlCall::Add(int dnnl_arg, const Layout& layout, const void* data) {
 std::optional<DnnlPrimitive> MakeConvolution(const ConvSpec& spec,
                                              const dnnl::primitive_attr& attr) {
   if (spec.transposed) {
-    ConvSpec deconvolution = spec;
-    deconvolution.algorithm = algorithm::deconvolution_direct;
     return Finish(
-        [&] { return MakeConvolutionDescriptor<dnnl::deconvolution_forward>(deconvolution, attr); },
+        [&] {
+          return MakeConvolutionDescriptor<dnnl::deconvolution_forward>(
+              algorithm::deconvolution_direct, spec, attr);
+        },
         kFillWeighted);
   }
-  return Finish([&] { return MakeConvolutionDescriptor<dnnl::convolution_forward>(spec, attr); },
-                kFillWeighted);
+  return Finish(
+      [&] {
+        return MakeConvolutionDescriptor<dnnl::convolution_forward>(algorithm::convolution_direct,
+                                                                    spec, attr);
+      },
+      kFillWeighted);
 }
 
 std::optional<DnnlPrimitive> MakeInnerProduct(const Layout& src, const Layout& weights,

@@ -33,6 +33,7 @@ Layout PlainLayout(DataType type, absl::Span<const int64_t> shape);
 Layout AnyLayout(DataType type, absl::Span<const int64_t> shape);
 // N, C/16, spatial, 16c for rank 3 to 5 (8c below AVX-512).
 Layout ChannelBlockedLayout(DataType type, absl::Span<const int64_t> shape);
+Shape ShapeOf(const Layout& layout);
 bool IsPlain(const Layout& layout);
 // Channels last: N, spatial, C for rank 3 to 5.
 Layout ChannelsLastLayout(DataType type, absl::Span<const int64_t> shape);
@@ -139,7 +140,6 @@ class DnnlCall {
 
 // nullopt if oneDNN has no implementation for the request.
 struct ConvSpec {
-  dnnl::algorithm algorithm = dnnl::algorithm::convolution_direct;
   Layout src, weights, bias, dst;                                 // bias: zero descriptor for none
   std::vector<int64_t> strides, dilations, pads_begin, pads_end;  // dilation 1 is dense
   bool transposed = false;  // ConvTranspose; weights as (g,) out, in, spatial

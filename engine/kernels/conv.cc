@@ -1,5 +1,5 @@
-// Conv and ConvTranspose on oneDNN. Convolutions choose their layout: channels in blocks of 16 and
-// Winograd for 3×3 stride 1, which beat oneDNN's own default on AVX-512 (measured).
+// Conv and ConvTranspose on oneDNN, and on our own Winograd. Convolutions choose their layout:
+// channels in blocks of 16, which beat oneDNN's own default on AVX-512 (measured).
 #include <string>
 
 #include "absl/strings/match.h"
@@ -9,6 +9,7 @@
 #include "engine/kernels/kernels.h"
 #include "engine/kernels/parallel.h"
 #include "engine/kernels/window.h"
+#include "engine/kernels/winograd.h"
 
 namespace baton::engine {
 namespace {
@@ -17,23 +18,8 @@ using From = DnnlArgument::From;
 
 // What one request to oneDNN leaves open or fixes.
 struct Candidate {
-  dnnl::algorithm algorithm;
   Layout src, dst;
-  size_t post_ops;  // how many of them the primitive does
 };
-struct Chosen {
-  DnnlPrimitive made;
-  size_t post_ops = 0;
-};
-
-// oneDNN's Winograd does a sum and Relu only. What follows costs less than it saves.
-size_t PostOpsOfWinograd(absl::Span<const PostOp> post_ops) {
-  const auto takes = [](const PostOp& p) {
-    return p.kind == PostOp::Kind::kAddInput || p.op == "Relu";
-  };
-  return static_cast<size_t>(std::find_if_not(post_ops.begin(), post_ops.end(), takes) -
-                             post_ops.begin());
-}
 
 bool IsSlow(const std::string& implementation) {
   return absl::StrContains(implementation, "ref") || absl::StrContains(implementation, "gemm:");
@@ -138,7 +124,7 @@ class ConvKernel final : public Kernel {
         weights_(std::move(weights)) {}
 
   bool AcceptsLayouts() const override { return true; }
-  size_t weight_bytes() const override { return packed_.bytes(); }
+  size_t weight_bytes() const override { return packed_.bytes() + winograd_.bytes(); }
 
   absl::StatusOr<std::unique_ptr<Step>> Prepare(PrepareContext& c) const override {
     const Shape x = c.input(0).shape, w = c.input(w_).shape;
@@ -181,11 +167,22 @@ class ConvKernel final : public Kernel {
 
     double flops = 2.0 * static_cast<double>(NumElements(y)) * static_cast<double>(w[1]);
     for (size_t i = 0; i < spatial; ++i) flops *= static_cast<double>(kernel[i]);
+    const WinogradSpec as_winograd = {x[0],
+                                      x[1],
+                                      x[2],
+                                      x.back(),
+                                      y[1],
+                                      y[2],
+                                      y.back(),
+                                      fitted.pads_begin[0],
+                                      fitted.pads_begin.back()};
+    if (IsWinograd(numbers, w) && WinogradTile(as_winograd) != 0) {
+      return PrepareWinograd(c, as_winograd, x, y, flops);
+    }
     const int threads = c.ThreadsFor(flops, 0);
     const ScopedThreads scope(threads);
-    const std::optional<Chosen> chosen = Choose(spec, c.input(0), numbers, x, w, y);
-    if (!chosen) return absl::UnimplementedError("oneDNN has no convolution of this form");
-    const DnnlPrimitive* const made = &chosen->made;
+    const std::optional<DnnlPrimitive> made = Choose(spec, c.input(0), numbers, x, w, y);
+    if (!made) return absl::UnimplementedError("oneDNN has no convolution of this form");
 
     RETURN_IF_ERROR(c.SetInputLayout(0, made->src));
     std::vector<DnnlArgument> arguments = {{DNNL_ARG_SRC, made->src, From::kInput, 0},
@@ -207,8 +204,7 @@ class ConvKernel final : public Kernel {
       arguments.push_back({DNNL_ARG_BIAS, made->bias, From::kInput, 2});
     }
     const Meta output{numbers.dst, y, made->dst};
-    const auto post_ops = absl::MakeConstSpan(numbers.post_ops);
-    const int residual = ResidualInput(post_ops.first(chosen->post_ops));
+    const int residual = ResidualInput(numbers.post_ops);
     if (residual >= 0) {
       RETURN_IF_ERROR(c.SetOverwrite(0, static_cast<size_t>(residual), output));
     } else {
@@ -230,21 +226,46 @@ class ConvKernel final : public Kernel {
       return std::make_unique<RunTimeStep>(std::move(parts));
     }
     if (has_integers_) AddFixed(QuantizationArguments(numbers.integers->quantization), arguments);
-    std::unique_ptr<Step> step = MakeDnnlStep(*made, std::move(arguments), threads, flops);
-    if (chosen->post_ops == numbers.post_ops.size()) return step;
-    std::vector<std::unique_ptr<Step>> steps;
-    steps.push_back(std::move(step));
-    const int light = c.ThreadsFor(0, 2.0 * static_cast<double>(output.bytes()));
-    for (const PostOp& op : post_ops.subspan(chosen->post_ops)) {
-      if (op.kind == PostOp::Kind::kAddInput) {
-        RETURN_IF_ERROR(c.SetInputLayout(static_cast<size_t>(op.input), made->dst));
-      }
-      ASSIGN_OR_RETURN(steps.emplace_back(), MakePostStep(op, made->dst, light));
-    }
-    return MakeSequence(std::move(steps));
+    return MakeDnnlStep(*made, std::move(arguments), threads, flops);
   }
 
  private:
+  bool IsWinograd(const Numbers& numbers, const Shape& w) const {
+    if (!HasAvx512() || numbers.src != DataType::kFloat || weights_.empty()) return false;
+    if (groups_ != 1 || w.size() != 4 || w[2] != 3 || w[3] != 3) return false;
+    const auto all_one = [](const std::vector<int64_t>& values) {
+      return std::all_of(values.begin(), values.end(), [](int64_t v) { return v == 1; });
+    };
+    return all_one(window_.strides) && all_one(window_.dilations);
+  }
+
+  absl::StatusOr<std::unique_ptr<Step>> PrepareWinograd(PrepareContext& c, const WinogradSpec& spec,
+                                                        const Shape& x, const Shape& y,
+                                                        double flops) const {
+    const Meta output{DataType::kFloat, y, ChannelBlockedLayout(DataType::kFloat, y)};
+    RETURN_IF_ERROR(c.SetInputLayout(0, ChannelBlockedLayout(DataType::kFloat, x)));
+    const auto post_ops = absl::MakeConstSpan(node_.post_ops);
+    const size_t done = Winograd::PostOpsDone(post_ops);
+    const int added = ResidualInput(post_ops);
+    if (added >= 0) RETURN_IF_ERROR(c.SetInputLayout(static_cast<size_t>(added), *output.layout));
+    const int residual = ResidualInput(post_ops.first(done));
+    if (residual >= 0) {
+      c.SetMaybeInPlace(0, static_cast<size_t>(residual), output);
+    } else {
+      c.SetOutput(0, output);
+    }
+    const int tile = WinogradTile(spec);
+    std::vector<std::unique_ptr<Step>> steps;
+    steps.push_back(
+        MakeWinogradStep(Winograd(spec, tile, post_ops.first(done), c.ThreadsFor(flops, 0)),
+                         winograd_.Get(weights_, tile), c.has_input(2) ? 2 : -1, residual, flops));
+    const int light = c.ThreadsFor(0, 2.0 * static_cast<double>(output.bytes()));
+    for (const PostOp& op : post_ops.subspan(done)) {
+      ASSIGN_OR_RETURN(steps.emplace_back(), MakePostStep(op, *output.layout, light));
+    }
+    return steps.size() == 1 ? std::move(steps[0]) : MakeSequence(std::move(steps));
+  }
+
   // A post-op in a step of its own, in place.
   static absl::StatusOr<std::unique_ptr<Step>> MakePostStep(const PostOp& op, const Layout& layout,
                                                             int threads) {
@@ -331,38 +352,33 @@ class ConvKernel final : public Kernel {
   }
 
   // The first candidate that oneDNN runs with generated code; else the first that it runs at all.
-  std::optional<Chosen> Choose(ConvSpec spec, const Meta& src, const Numbers& numbers,
-                               const Shape& x, const Shape& w, const Shape& y) const {
-    const auto post_ops = absl::MakeConstSpan(numbers.post_ops);
-    std::optional<Chosen> fallback;
+  std::optional<DnnlPrimitive> Choose(ConvSpec spec, const Meta& src, const Numbers& numbers,
+                                      const Shape& x, const Shape& w, const Shape& y) const {
+    const dnnl::primitive_attr attr =
+        MakeAttr(numbers.post_ops, numbers.integers ? &numbers.integers->quantization : nullptr);
+    std::optional<DnnlPrimitive> fallback;
     for (const Candidate& candidate : Candidates(src, numbers, x, w, y)) {
-      spec.algorithm = candidate.algorithm;
       spec.src = candidate.src;
       spec.dst = candidate.dst;
-      const std::optional<DnnlPrimitive> made = MakeConvolution(
-          spec, MakeAttr(post_ops.first(candidate.post_ops),
-                         numbers.integers ? &numbers.integers->quantization : nullptr));
+      std::optional<DnnlPrimitive> made = MakeConvolution(spec, attr);
       if (!made) continue;
-      if (!IsSlow(made->implementation)) return Chosen{*made, candidate.post_ops};
-      if (!fallback) fallback = Chosen{*made, candidate.post_ops};
+      if (!IsSlow(made->implementation)) return made;
+      if (!fallback) fallback = std::move(made);
     }
     return fallback;
   }
 
   std::vector<Candidate> Candidates(const Meta& src, const Numbers& numbers, const Shape& x,
                                     const Shape& w, const Shape& y) const {
-    using dnnl::algorithm;
     constexpr auto kFloat = DataType::kFloat;
-    const size_t all = numbers.post_ops.size();
     std::vector<Candidate> candidates;
     if (numbers.src != kFloat) {
       // Shorter numbers want channels last, which is what oneDNN chooses.
       const Layout dst = numbers.integers && numbers.integers->run_time
                              ? ChannelsLastLayout(numbers.dst, y)
                              : AnyLayout(numbers.dst, y);
-      candidates.push_back({algorithm::convolution_direct, AnyLayout(numbers.src, x), dst, all});
-      candidates.push_back({algorithm::convolution_direct, PlainLayout(numbers.src, x),
-                            PlainLayout(numbers.dst, y), all});
+      candidates.push_back({AnyLayout(numbers.src, x), dst});
+      candidates.push_back({PlainLayout(numbers.src, x), PlainLayout(numbers.dst, y)});
       return candidates;
     }
     const Layout any_src = AnyLayout(kFloat, x), any_dst = AnyLayout(kFloat, y);
@@ -373,29 +389,14 @@ class ConvKernel final : public Kernel {
         depthwise || (groups_ == 1 ? w[0] >= block : (w[0] / groups_) % block == 0);
     const Layout blocked_dst = ChannelBlockedLayout(kFloat, y);
     if (HasAvx512() && blocks_in && blocks_out) {
-      const Layout blocked_src = ChannelBlockedLayout(kFloat, x);
-      if (IsWinograd(x, w)) {
-        candidates.push_back({algorithm::convolution_winograd, blocked_src, blocked_dst,
-                              PostOpsOfWinograd(numbers.post_ops)});
-      }
-      candidates.push_back({algorithm::convolution_direct, blocked_src, blocked_dst, all});
+      candidates.push_back({ChannelBlockedLayout(kFloat, x), blocked_dst});
     } else if (HasAvx512() && blocks_out && groups_ == 1 && x[1] <= 3) {
       // The first layer of an image net reads the image as it comes.
-      candidates.push_back(
-          {algorithm::convolution_direct, PlainLayout(kFloat, x), blocked_dst, all});
+      candidates.push_back({PlainLayout(kFloat, x), blocked_dst});
     }
-    candidates.push_back({algorithm::convolution_direct, any_src, any_dst, all});
-    candidates.push_back({algorithm::convolution_direct, src.dnnl(), any_dst, all});
+    candidates.push_back({any_src, any_dst});
+    candidates.push_back({src.dnnl(), any_dst});
     return candidates;
-  }
-
-  bool IsWinograd(const Shape& x, const Shape& w) const {
-    if (groups_ != 1 || w.size() != 4 || w[2] != 3 || w[3] != 3) return false;
-    if (x[1] % 16 != 0 || w[0] % 16 != 0) return false;
-    const auto all_one = [](const std::vector<int64_t>& values) {
-      return std::all_of(values.begin(), values.end(), [](int64_t v) { return v == 1; });
-    };
-    return all_one(window_.strides) && all_one(window_.dilations);
   }
 
   const Window window_;
@@ -405,6 +406,7 @@ class ConvKernel final : public Kernel {
   const size_t w_;  // number of the weights among the inputs
   const Tensor weights_;
   PackedWeights packed_;
+  WinogradWeights winograd_;
 };
 
 // output_shape, output_padding and pads of ConvTranspose, as ONNX computes them.

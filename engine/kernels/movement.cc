@@ -184,9 +184,8 @@ class ConcatKernel final : public Kernel {
         bytes += 2.0 * static_cast<double>(c.input(i).bytes());
       }
       arguments.push_back({DNNL_ARG_DST, made->dst, DnnlArgument::From::kOutput, 0});
-      const auto dims = made->dst.dims();
-      const Meta output{c.input(0).type, Shape(dims.begin(), dims.end()), made->dst};
-      if (JoinsInMemory(c, dims[0]) && c.SetJoined(0, output)) return nullptr;
+      const Meta output{c.input(0).type, ShapeOf(made->dst), made->dst};
+      if (JoinsInMemory(c, output.shape[0]) && c.SetJoined(0, output)) return nullptr;
       c.SetOutput(0, output);
       return MakeDnnlStep(*made, std::move(arguments), c.ThreadsFor(0, bytes), 0);
     }
