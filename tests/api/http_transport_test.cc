@@ -118,10 +118,9 @@ TEST_F(HttpTransport, AClientThatGoesAwayCancelsItsTask) {
 
 TEST_F(HttpTransport, LargeRepliesGoCompressedToThoseWhoAsk) {
   PublishAffine("m", 1, 0);
+  ASSERT_GT(Http().Get("/metrics")->body.size(), 1400u);
   httplib::Client client = Http();
   client.set_decompress(false);
-  const std::string plain = client.Get("/metrics")->body;
-  ASSERT_GT(plain.size(), 1400u);
   for (const auto& [accepted, expected] :
        std::vector<std::pair<std::string, std::string>>{{"gzip", "gzip"},
                                                         {"br, gzip;q=0.5", "gzip"},
@@ -161,21 +160,22 @@ TEST_F(HttpTransport, TooLargeBodiesAreRefusedHoweverTheyCome) {
   PublishAffine("m", 1, 0);
   // The fixture's limit is 1 MiB.
   const std::string large(3 << 20, ' ');
-  const auto expect_refusal = [](const std::string& reply) {
+  const auto expect_refusal = [](const char* how, const std::string& reply) {
     EXPECT_THAT(reply, AllOf(StartsWith("HTTP/1.1 413"), HasSubstr("--max_message_mb=1"),
-                             HasSubstr("Connection: close")));
+                             HasSubstr("Connection: close")))
+        << how;
   };
   RawClient plain(http_->port());
   plain.Send(Post(kPredict, large));
-  expect_refusal(plain.Receive());
+  expect_refusal("plain", plain.Receive());
   EXPECT_TRUE(plain.Ended());
   RawClient compressed(http_->port());
   compressed.Send(Post(kPredict, Compress(large, Encoding::kGzip), "Content-Encoding: gzip\r\n"));
-  expect_refusal(compressed.Receive());
+  expect_refusal("compressed", compressed.Receive());
   RawClient chunked(http_->port());
   chunked.Send(absl::StrCat("POST ", kPredict, " HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"));
   chunked.Send(absl::StrCat("200000\r\n", large.substr(0, 0x200000), "\r\n0\r\n\r\n"));
-  expect_refusal(chunked.Receive());
+  expect_refusal("chunked", chunked.Receive());
   RawClient asks_first(http_->port());
   asks_first.Send(absl::StrCat("POST ", kPredict, " HTTP/1.1\r\nContent-Length: 3000000\r\n",
                                "Expect: 100-continue\r\n\r\n"));

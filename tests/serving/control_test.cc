@@ -6,6 +6,7 @@
 #include <future>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "tests/serving/model_server_fixture.h"
 
 namespace baton::serving {

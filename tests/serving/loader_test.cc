@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "server/repository/manifest.h"
 #include "tests/serving/fake_engine.h"
 #include "tests/support/fake_clock.h"
