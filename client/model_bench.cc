@@ -1,7 +1,6 @@
 // baton-model bench: how fast a model runs on this machine, without a server.
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <iostream>
 #include <latch>
 #include <memory>
@@ -9,16 +8,15 @@
 #include <optional>
 #include <thread>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
 #include "client/latency_histogram.h"
 #include "client/model_commands.h"
 #include "client/model_inputs.h"
 #include "client/model_profile.h"
 #include "engine/base/clock.h"
 #include "engine/base/cpu.h"
+#include "engine/base/peak_memory.h"
 #include "engine/base/status.h"
 #include "engine/session.h"
 
@@ -52,22 +50,6 @@ struct Result {
 };
 
 double SecondsSince(SteadyTime start) { return Seconds(RealClock::Get().Now() - start); }
-
-// Makes the kernel measure the peak from here on; where it refuses, the peak is the process's.
-void ResetPeakMemory() { std::ofstream("/proc/self/clear_refs") << "5"; }
-
-double PeakMemoryMb() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    const std::vector<std::string> words =
-        absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
-    double kilobytes = 0;
-    if (words.size() >= 2 && words[0] == "VmHWM:" && absl::SimpleAtod(words[1], &kilobytes)) {
-      return kilobytes / 1024;
-    }
-  }
-  return 0;
-}
 
 // One thread with a session of its own. All workers start to measure together.
 class Worker {
@@ -205,7 +187,7 @@ absl::StatusOr<int> Bench(const Options& options) {
     const std::vector<Tensor> inputs = RandomInputs(signature, shapes, kSeed);
     const std::vector<TensorView> views = ViewsOf(inputs);
     RETURN_IF_ERROR(Measure(*plan, views, options, result));
-    result.peak_rss_mb = PeakMemoryMb();
+    result.peak_rss_mb = static_cast<double>(PeakMemoryBytes()) / (1 << 20);
     if (options.json) {
       PrintJson(options, result);
     } else {

@@ -535,6 +535,15 @@ std::optional<DnnlPrimitive> MakeConcat(int axis, const std::vector<Layout>& sou
       [](const auto& descriptor, DnnlPrimitive& made) { made.dst = descriptor.dst_desc(); });
 }
 
+bool CanReorder(const Layout& from, const Layout& to) {
+  try {
+    dnnl::reorder::primitive_desc(CpuEngine(), from, CpuEngine(), to);
+    return true;
+  } catch (const dnnl::error&) {
+    return false;
+  }
+}
+
 absl::Status ReorderNow(const Layout& from, const void* data, const Layout& to, void* result) {
   return CatchDnnl("reorder", [&] {
     dnnl::stream stream(CpuEngine());

@@ -170,6 +170,7 @@ std::optional<DnnlPrimitive> MakeLrn(const Layout& src, int64_t size, float alph
 std::optional<DnnlPrimitive> MakeConcat(int axis, const std::vector<Layout>& sources,
                                         const Layout& dst, const dnnl::primitive_attr& attr);
 
+bool CanReorder(const Layout& from, const Layout& to);
 // Reorders `data` once, while loading or planning.
 absl::Status ReorderNow(const Layout& from, const void* data, const Layout& to, void* result);
 

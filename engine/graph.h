@@ -64,7 +64,9 @@ std::string Describe(const Node& node);
 
 struct Value {
   std::string name;
-  Tensor constant;  // not empty for initializers and folded nodes
+  // Not empty for initializers and folded nodes. Once kernels are made, those that only kernels need
+  // which have them themselves have no elements (null).
+  Tensor constant;
 };
 
 struct Graph {

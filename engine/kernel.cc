@@ -162,27 +162,46 @@ int ResidualInput(absl::Span<const PostOp> post_ops) {
   return -1;
 }
 
-absl::StatusOr<std::shared_ptr<const void>> PackedWeights::Get(const Tensor& weights,
-                                                               const Layout& from,
+absl::StatusOr<std::shared_ptr<const void>> PackedWeights::Get(const Layout& from,
                                                                const Layout& to) const {
-  if (from == to) {
-    return std::shared_ptr<const void>(std::make_shared<Tensor>(weights), weights.data());
-  }
   MutexLock lock(mu_);
   for (const auto& [layout, data] : packed_) {
     if (layout == to) return data;
   }
+  ASSIGN_OR_RETURN(const Tensor plain, PlainLocked(from));
+  if (from == to) {
+    plain_ = plain;
+    shared_ = true;
+    return std::shared_ptr<const void>(std::make_shared<Tensor>(plain), plain.data());
+  }
   std::shared_ptr<void> data = AllocateAligned(to.get_size());
   const ScopedThreads scope(1);  // see ReleaseThreads
-  RETURN_IF_ERROR(ReorderNow(from, weights.data(), to, data.get()));
+  RETURN_IF_ERROR(ReorderNow(from, plain.data(), to, data.get()));
   packed_.emplace_back(to, data);
   bytes_ += to.get_size();
+  if (!shared_ && plain.type() == DataType::kFloat && CanReorder(packed_[0].first, from)) {
+    plain_ = Tensor();
+  }
   return data;
+}
+
+absl::StatusOr<Tensor> PackedWeights::Plain(const Layout& from) const {
+  MutexLock lock(mu_);
+  return PlainLocked(from);
+}
+
+absl::StatusOr<Tensor> PackedWeights::PlainLocked(const Layout& from) const {
+  if (!plain_.empty()) return plain_;
+  Tensor plain(DataType::kFloat, shape_);
+  const ScopedThreads scope(1);
+  RETURN_IF_ERROR(
+      ReorderNow(packed_[0].first, packed_[0].second.get(), from, plain.mutable_data()));
+  return plain;
 }
 
 size_t PackedWeights::bytes() const {
   MutexLock lock(mu_);
-  return bytes_;
+  return bytes_ + (plain_.empty() ? 0 : plain_.bytes());
 }
 
 std::shared_ptr<void> AllocateAligned(size_t bytes) {

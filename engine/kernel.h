@@ -134,7 +134,10 @@ class Kernel {
   // shapes that the operator does not allow; kUnimplemented: allowed, but not supported here. The
   // caller adds the node's name to the message.
   virtual absl::StatusOr<std::unique_ptr<Step>> Prepare(PrepareContext& context) const = 0;
-  // Bytes of packed weights held.
+  // True if it has constant input `i` itself: the graph need not keep its elements, since neither
+  // Prepare nor a step reads them there.
+  virtual bool HasConstant(size_t) const { return false; }
+  // Bytes of weights held, packed or not.
   virtual size_t weight_bytes() const { return 0; }
 };
 
@@ -186,18 +189,38 @@ void AddFixed(std::vector<FixedArgument> fixed, std::vector<DnnlArgument>& argum
 // The input that a kAddInput among the post-ops adds; -1 if there is none.
 int ResidualInput(absl::Span<const PostOp> post_ops);
 
-// Packed copies of one constant, one for each layout asked for. Thread-safe.
+// Weights of a kernel, which are constant: as they came until they are packed for the first time,
+// from then on, if they are floats, in packed copies alone, one for each layout asked for.
+// Thread-safe but for Set.
 class PackedWeights {
  public:
-  // `data` has `from`'s layout and is shared, not copied, when `to` is the same.
-  absl::StatusOr<std::shared_ptr<const void>> Get(const Tensor& weights, const Layout& from,
-                                                  const Layout& to) const;
+  PackedWeights() = default;
+  explicit PackedWeights(Tensor weights) { Set(std::move(weights)); }
+  // Before all else.
+  void Set(Tensor weights) {
+    MutexLock lock(mu_);
+    shape_ = weights.shape();
+    plain_ = std::move(weights);
+  }
+  bool empty() const { return shape_.empty(); }
+  const Shape& shape() const { return shape_; }
+
+  // In layout `to`. `from`: how the weights came, the same in each call; they are shared, not
+  // copied, when `to` is the same.
+  absl::StatusOr<std::shared_ptr<const void>> Get(const Layout& from, const Layout& to) const;
+  // As they came: unpacked, if need be.
+  absl::StatusOr<Tensor> Plain(const Layout& from) const;
   size_t bytes() const;
 
  private:
+  absl::StatusOr<Tensor> PlainLocked(const Layout& from) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  Shape shape_;
   mutable Mutex mu_;
+  mutable Tensor plain_ ABSL_GUARDED_BY(mu_);  // empty once a packed copy stands for it
+  mutable bool shared_ ABSL_GUARDED_BY(mu_) = false;
   mutable std::vector<std::pair<Layout, std::shared_ptr<const void>>> packed_ ABSL_GUARDED_BY(mu_);
-  mutable size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  mutable size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;  // of packed_
 };
 
 // Uninitialised memory aligned to 64 bytes; never null.

@@ -8,7 +8,6 @@
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "engine/base/file.h"
 #include "engine/base/mutex.h"
 #include "engine/base/status.h"
 #include "engine/kernel_table.h"
@@ -21,6 +20,27 @@ namespace baton::engine {
 namespace {
 
 // A kernel for each node. What is not supported is gathered into one error.
+// Type and shape are left of constants that only kernels need that have them themselves.
+void ForgetConstants(LoadedGraph& loaded) {
+  Graph& graph = loaded.graph;
+  std::vector<bool> needed(graph.values.size(), false);
+  const auto need = [&](ValueId id) {
+    if (id != kNoValue) needed[static_cast<size_t>(id)] = true;
+  };
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const std::vector<ValueId>& inputs = graph.nodes[i].inputs;
+    for (size_t input = 0; input < inputs.size(); ++input) {
+      if (!loaded.kernels[i]->HasConstant(input)) need(inputs[input]);
+    }
+  }
+  for (const ValueId id : graph.outputs) need(id);
+  for (size_t i = 0; i < graph.values.size(); ++i) {
+    Tensor& constant = graph.values[i].constant;
+    if (constant.empty() || needed[i]) continue;
+    constant = Tensor::Borrow(constant.type(), constant.shape(), nullptr, nullptr);
+  }
+}
+
 absl::StatusOr<std::shared_ptr<const LoadedGraph>> MakeKernels(Graph graph) {
   auto loaded = std::make_shared<LoadedGraph>();
   loaded->graph = std::move(graph);
@@ -50,13 +70,16 @@ absl::StatusOr<std::shared_ptr<const LoadedGraph>> MakeKernels(Graph graph) {
     return absl::UnimplementedError(
         absl::StrCat("not supported: ", absl::StrJoin(unsupported, "; "), more));
   }
+  ForgetConstants(*loaded);
   return std::shared_ptr<const LoadedGraph>(std::move(loaded));
 }
 
-size_t ConstantBytes(const Graph& graph) {
+// `held`: of those alone whose elements the graph keeps.
+size_t ConstantBytes(const Graph& graph, bool held) {
   size_t bytes = 0;
   for (const Value& value : graph.values) {
-    if (!value.constant.empty()) bytes += value.constant.bytes();
+    const bool counts = !held || value.constant.data() != nullptr;
+    if (!value.constant.empty() && counts) bytes += value.constant.bytes();
   }
   return bytes;
 }
@@ -68,7 +91,8 @@ class ModelImpl final : public Model {
       : options_(options),
         loaded_(std::move(loaded)),
         structure_(structure),
-        constant_bytes_(ConstantBytes(loaded_->graph)) {}
+        constant_bytes_(ConstantBytes(loaded_->graph, /*held=*/false)),
+        held_bytes_(ConstantBytes(loaded_->graph, /*held=*/true)) {}
 
   const Signature& signature() const override { return loaded_->graph.signature; }
   uint64_t structure() const override { return structure_; }
@@ -92,7 +116,7 @@ class ModelImpl final : public Model {
   }
 
   size_t weight_bytes() const override {
-    size_t bytes = constant_bytes_;
+    size_t bytes = held_bytes_;
     for (const auto& kernel : loaded_->kernels) bytes += kernel->weight_bytes();
     return bytes;
   }
@@ -222,7 +246,7 @@ class ModelImpl final : public Model {
   const ModelOptions options_;
   const std::shared_ptr<const LoadedGraph> loaded_;
   const uint64_t structure_;
-  const size_t constant_bytes_;
+  const size_t constant_bytes_, held_bytes_;
   mutable Mutex compile_mu_;  // one compilation at a time; never held together with waiting readers
   // Found out when there is a batch for the first time.
   mutable std::optional<bool> rows_are_independent_ ABSL_GUARDED_BY(compile_mu_);
@@ -255,16 +279,21 @@ std::optional<Precision> PrecisionNamed(absl::string_view name) {
   return std::nullopt;
 }
 
-absl::StatusOr<std::shared_ptr<const Model>> Model::Parse(absl::string_view onnx,
-                                                          const std::string& directory,
-                                                          const ModelOptions& options) {
+namespace {
+
+// `file` is gone once its graph is there: weights that rewriting replaces need not stay.
+absl::StatusOr<std::shared_ptr<const Model>> Build(absl::StatusOr<OnnxFile> file,
+                                                   const std::string& directory,
+                                                   const ModelOptions& options) {
+  RETURN_IF_ERROR(file.status());
   if (options.precision == Precision::kAuto) {
     return absl::InvalidArgumentError("precision auto is chosen by who has samples to compare");
   }
   std::shared_ptr<const LoadedGraph> loaded;
   uint64_t structure = 0;
   RETURN_IF_ERROR(CatchDnnl("loading", [&] {
-    ASSIGN_OR_RETURN(Graph graph, ImportOnnx(onnx, directory));
+    ASSIGN_OR_RETURN(Graph graph, ImportOnnx(*file, directory));
+    *file = {};
     structure = absl::HashOf(StructureOf(graph), options.precision);
     RETURN_IF_ERROR(Rewrite(graph, options.precision));
     ASSIGN_OR_RETURN(loaded, MakeKernels(std::move(graph)));
@@ -274,13 +303,22 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Parse(absl::string_view onnx
       std::make_shared<ModelImpl>(std::move(loaded), structure, options));
 }
 
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const Model>> Model::Parse(absl::string_view onnx,
+                                                          const std::string& directory,
+                                                          const ModelOptions& options) {
+  return Build(ParseOnnx(onnx), directory, options);
+}
+
 absl::StatusOr<std::shared_ptr<const Model>> Model::Load(const std::string& path,
                                                          const ModelOptions& options) {
-  // Read, not mapped: a publisher that truncates a mapped file would stop the process.
-  ASSIGN_OR_RETURN(const std::string contents, ReadFile(path));
   const size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  absl::StatusOr<std::shared_ptr<const Model>> model = Parse(contents, directory, options);
+  absl::StatusOr<OnnxFile> file = ReadOnnx(path);
+  // These name the path.
+  if (!file.ok() && !absl::IsInvalidArgument(file.status())) return file.status();
+  absl::StatusOr<std::shared_ptr<const Model>> model = Build(std::move(file), directory, options);
   if (!model.ok()) {
     return Annotate(model.status(), slash == std::string::npos ? path : path.substr(slash + 1));
   }

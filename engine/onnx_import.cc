@@ -1,10 +1,7 @@
 #include "engine/onnx_import.h"
 
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <onnx/onnx_pb.h>
 
-#include <limits>
 #include <map>
 #include <set>
 
@@ -63,8 +60,8 @@ struct ToTensor {
 
 class Importer {
  public:
-  Importer(const onnx::ModelProto& model, const std::string& directory)
-      : model_(model), directory_(directory) {}
+  Importer(const OnnxFile& file, const std::string& directory)
+      : file_(file), model_(file.model), directory_(directory) {}
 
   absl::StatusOr<Graph> Run() {
     for (const auto& opset : model_.opset_import()) {
@@ -96,14 +93,28 @@ class Importer {
   }
 
   absl::Status ImportInitializers(const onnx::GraphProto& graph) {
-    for (const auto& proto : graph.initializer()) {
-      absl::StatusOr<Tensor> tensor = TensorFromProto(proto, directory_);
+    for (int i = 0; i < graph.initializer_size(); ++i) {
+      const onnx::TensorProto& proto = graph.initializer(i);
+      absl::StatusOr<Tensor> tensor = ImportInitializer(proto, static_cast<size_t>(i));
       if (!tensor.ok()) {
         return Annotate(tensor.status(), absl::StrCat("initializer \"", proto.name(), "\""));
       }
       RETURN_IF_ERROR(Define(proto.name(), graph_.AddConstant(proto.name(), *std::move(tensor))));
     }
     return absl::OkStatus();
+  }
+
+  absl::StatusOr<Tensor> ImportInitializer(const onnx::TensorProto& proto, size_t number) const {
+    const bool apart = number < file_.weights.size() && !file_.weights[number].empty();
+    if (!apart || proto.has_raw_data()) return TensorFromProto(proto, directory_);
+    const Tensor& weights = file_.weights[number];
+    const bool agrees = proto.data_location() != onnx::TensorProto::EXTERNAL &&
+                        !proto.has_segment() &&
+                        proto.data_type() == static_cast<int32_t>(weights.type()) &&
+                        Shape(proto.dims().begin(), proto.dims().end()) == weights.shape();
+    if (!agrees)
+      return absl::InvalidArgumentError("its raw_data is not all that it says of itself");
+    return weights;
   }
 
   absl::Status ImportInputs(const onnx::GraphProto& graph) {
@@ -230,6 +241,7 @@ class Importer {
     return Define(proto.output(0), graph_.AddConstant(proto.output(0), value));
   }
 
+  const OnnxFile& file_;
   const onnx::ModelProto& model_;
   const std::string& directory_;
   std::map<std::string, int> opsets_;
@@ -239,21 +251,8 @@ class Importer {
 
 }  // namespace
 
-absl::StatusOr<Graph> ImportOnnx(absl::string_view onnx, const std::string& directory) {
-  if (onnx.size() > static_cast<size_t>(std::numeric_limits<int>::max())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the file has ", onnx.size(),
-                     " bytes; ONNX files end at 2 GiB, larger weights belong in external data"));
-  }
-  google::protobuf::io::ArrayInputStream stream(onnx.data(), static_cast<int>(onnx.size()));
-  google::protobuf::io::CodedInputStream coded(&stream);
-  coded.SetTotalBytesLimit(std::numeric_limits<int>::max());
-  onnx::ModelProto model;
-  if (!model.ParseFromCodedStream(&coded) || !coded.ConsumedEntireMessage()) {
-    return absl::InvalidArgumentError(absl::StrCat("not a whole ONNX file (", onnx.size(),
-                                                   " bytes do not parse as an ONNX ModelProto)"));
-  }
-  return Importer(model, directory).Run();
+absl::StatusOr<Graph> ImportOnnx(const OnnxFile& file, const std::string& directory) {
+  return Importer(file, directory).Run();
 }
 
 }  // namespace baton::engine

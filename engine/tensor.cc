@@ -148,13 +148,15 @@ Tensor::Tensor(DataType type, Shape shape) : type_(type), shape_(std::move(shape
     owner_ = std::move(strings);
     return;
   }
-  const size_t rounded = (n * DataTypeSize(type) + 64) / 64 * 64;
-  void* memory = std::aligned_alloc(64, rounded);
+  // Large memory from calloc is zero without being written.
+  constexpr size_t kAlignment = 64;
+  const size_t rounded = (n * DataTypeSize(type) + kAlignment) / kAlignment * kAlignment;
+  void* const memory = std::calloc(rounded + kAlignment, 1);
   BATON_CHECK(memory != nullptr);
-  std::memset(memory, 0, rounded);
-  data_ = memory;
-  owner_ =
-      std::shared_ptr<const void>(memory, [](const void* p) { std::free(const_cast<void*>(p)); });
+  void* aligned = memory;
+  size_t space = rounded + kAlignment;
+  data_ = std::align(kAlignment, rounded, aligned, space);
+  owner_ = std::shared_ptr<const void>(data_, [memory](const void*) { std::free(memory); });
 }
 
 Tensor Tensor::Borrow(DataType type, Shape shape, const void* data,

@@ -121,9 +121,10 @@ class ConvKernel final : public Kernel {
         node_(node),
         has_integers_(!node.domain.empty()),
         w_(has_integers_ ? size_t{kW} : 1),
-        weights_(std::move(weights)) {}
+        packed_(std::move(weights)) {}
 
   bool AcceptsLayouts() const override { return true; }
+  bool HasConstant(size_t i) const override { return i == w_ && !packed_.empty(); }
   size_t weight_bytes() const override { return packed_.bytes() + winograd_.bytes(); }
 
   absl::StatusOr<std::unique_ptr<Step>> Prepare(PrepareContext& c) const override {
@@ -156,7 +157,12 @@ class ConvKernel final : public Kernel {
     }
     // Weights that are not constant are packed on each run, unless a group dimension would have to
     // be split off: those are taken as they are.
-    ASSIGN_OR_RETURN(const Tensor weights, KnownWeights(c));
+    PackedWeights once;  // integers that come with each run
+    if (has_integers_ && packed_.empty()) {
+      ASSIGN_OR_RETURN(Tensor integers, RunTimeIntegers(c));
+      once.Set(std::move(integers));
+    }
+    const PackedWeights& weights = once.empty() ? packed_ : once;
     const bool packs = !weights.empty() || groups_ == 1;
     spec.weights =
         packs ? AnyLayout(numbers.weights, grouped) : PlainLayout(numbers.weights, grouped);
@@ -188,10 +194,8 @@ class ConvKernel final : public Kernel {
     std::vector<DnnlArgument> arguments = {{DNNL_ARG_SRC, made->src, From::kInput, 0},
                                            {DNNL_ARG_DST, made->dst, From::kOutput, 0}};
     if (!weights.empty()) {
-      const PackedWeights once;  // of weights that come with each run
-      ASSIGN_OR_RETURN(auto packed,
-                       (weights_.empty() ? once : packed_)
-                           .Get(weights, PlainLayout(weights.type(), grouped), made->weights));
+      const DataType type = has_integers_ ? DataType::kInt8 : DataType::kFloat;
+      ASSIGN_OR_RETURN(auto packed, weights.Get(PlainLayout(type, grouped), made->weights));
       arguments.push_back({DNNL_ARG_WEIGHTS, made->weights, From::kFixed, 0, std::move(packed)});
     } else {
       if (groups_ == 1) RETURN_IF_ERROR(c.SetInputLayout(w_, made->weights));
@@ -231,7 +235,7 @@ class ConvKernel final : public Kernel {
 
  private:
   bool IsWinograd(const Numbers& numbers, const Shape& w) const {
-    if (!HasAvx512() || numbers.src != DataType::kFloat || weights_.empty()) return false;
+    if (!HasAvx512() || numbers.src != DataType::kFloat || packed_.empty()) return false;
     if (groups_ != 1 || w.size() != 4 || w[2] != 3 || w[3] != 3) return false;
     const auto all_one = [](const std::vector<int64_t>& values) {
       return std::all_of(values.begin(), values.end(), [](int64_t v) { return v == 1; });
@@ -255,10 +259,12 @@ class ConvKernel final : public Kernel {
       c.SetOutput(0, output);
     }
     const int tile = WinogradTile(spec);
+    ASSIGN_OR_RETURN(const Tensor weights,
+                     packed_.Plain(PlainLayout(DataType::kFloat, packed_.shape())));
     std::vector<std::unique_ptr<Step>> steps;
     steps.push_back(
         MakeWinogradStep(Winograd(spec, tile, post_ops.first(done), c.ThreadsFor(flops, 0)),
-                         winograd_.Get(weights_, tile), c.has_input(2) ? 2 : -1, residual, flops));
+                         winograd_.Get(weights, tile), c.has_input(2) ? 2 : -1, residual, flops));
     const int light = c.ThreadsFor(0, 2.0 * static_cast<double>(output.bytes()));
     for (const PostOp& op : post_ops.subspan(done)) {
       ASSIGN_OR_RETURN(steps.emplace_back(), MakePostStep(op, *output.layout, light));
@@ -281,10 +287,8 @@ class ConvKernel final : public Kernel {
     return MakeDnnlStep(*made, std::move(arguments), threads, 0);
   }
 
-  // Those of integers are always needed: int8, less their zero points. Empty: floats that come with
-  // each run.
-  absl::StatusOr<Tensor> KnownWeights(const PrepareContext& c) const {
-    if (!weights_.empty() || !has_integers_) return weights_;
+  // int8, less their zero points.
+  absl::StatusOr<Tensor> RunTimeIntegers(const PrepareContext& c) const {
     ASSIGN_OR_RETURN(const Tensor* w, c.Data(w_));
     const Tensor* zero = nullptr;
     if (c.has_input(kWZeroPoint)) {
@@ -311,7 +315,7 @@ class ConvKernel final : public Kernel {
   absl::StatusOr<Numbers> Floats(const PrepareContext& c, int64_t channels) const {
     Numbers n;
     n.src = n.weights = n.dst = c.input(0).type;
-    const bool half = n.src == DataType::kBfloat16 && !weights_.empty();
+    const bool half = n.src == DataType::kBfloat16 && !packed_.empty();
     if (node_.has_attribute(kFloatOutput)) n.dst = DataType::kFloat;
     for (size_t i = 0; i < c.num_inputs(); ++i) {
       if (!c.has_input(i) || (half && i == 0)) continue;
@@ -403,9 +407,8 @@ class ConvKernel final : public Kernel {
   const int64_t groups_;
   const Node node_;
   const bool has_integers_;
-  const size_t w_;  // number of the weights among the inputs
-  const Tensor weights_;
-  PackedWeights packed_;
+  const size_t w_;              // number of the weights among the inputs
+  const PackedWeights packed_;  // empty if not constant
   WinogradWeights winograd_;
 };
 

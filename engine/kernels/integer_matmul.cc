@@ -190,6 +190,7 @@ class IntegerMatMulKernel final : public Kernel {
     std::optional<Tensor> centered = CenteredWeights(w, zero, transposed ? 0 : 1);
     if (!centered || w.size() == 0) return;
     weights_ = *std::move(centered);
+    packed_.Set(weights_);
     n_ = w.shape()[transposed ? 0 : 1];
     k_ = w.shape()[transposed ? 1 : 0];
     column_sums_.assign(static_cast<size_t>(n_), 0);
@@ -200,6 +201,7 @@ class IntegerMatMulKernel final : public Kernel {
     }
   }
 
+  bool HasConstant(size_t i) const override { return i == kW && !weights_.empty(); }
   size_t weight_bytes() const override { return packed_.bytes(); }
 
   absl::StatusOr<std::unique_ptr<Step>> Prepare(PrepareContext& c) const override {
@@ -246,7 +248,7 @@ class IntegerMatMulKernel final : public Kernel {
     if (!made) return absl::UnimplementedError("oneDNN has no inner product of this form");
     const Layout from({n_, k_}, dnnl::memory::data_type::s8,
                       transposed_ ? dnnl::memory::dims{k_, 1} : dnnl::memory::dims{1, n_});
-    ASSIGN_OR_RETURN(auto packed, packed_.Get(weights_, from, made->weights));
+    ASSIGN_OR_RETURN(auto packed, packed_.Get(from, made->weights));
     const int residual = ResidualInput(p.post_ops);
     if (residual >= 0) {
       RETURN_IF_ERROR(c.SetOverwrite(0, static_cast<size_t>(residual), y));

@@ -63,23 +63,24 @@ class DenseKernel final : public Kernel {
  public:
   // `weights`: [n, k] if `transposed`, else [k, n]. `bias` [n] may be empty.
   // `float_output`: of bfloat16, too.
-  DenseKernel(Tensor weights, bool transposed, Tensor bias, std::vector<PostOp> post_ops,
+  DenseKernel(const Tensor& weights, bool transposed, Tensor bias, std::vector<PostOp> post_ops,
               bool rank2, bool float_output)
-      : weights_(std::move(weights)),
+      : packed_(weights),
         bias_(std::move(bias)),
         post_ops_(std::move(post_ops)),
-        n_(weights_.shape()[transposed ? 0 : 1]),
-        k_(weights_.shape()[transposed ? 1 : 0]),
+        n_(packed_.shape()[transposed ? 0 : 1]),
+        k_(packed_.shape()[transposed ? 1 : 0]),
         weights_layout_({n_, k_}, dnnl::memory::data_type::f32,
                         transposed ? dnnl::memory::dims{k_, 1} : dnnl::memory::dims{1, n_}),
         rank2_(rank2),
         float_output_(float_output) {
     const auto activation = RowProduct::ActivationOf(post_ops_);
     if (activation && k_ > 0 && n_ > 0 && RowProduct::IsSmall(k_, n_)) {
-      row_ = std::make_shared<RowProduct>(weights_, transposed, bias_, *activation);
+      row_ = std::make_shared<RowProduct>(weights, transposed, bias_, *activation);
     }
   }
 
+  bool HasConstant(size_t i) const override { return i == 1; }
   size_t weight_bytes() const override {
     return packed_.bytes() + (row_ == nullptr ? 0 : row_->bytes());
   }
@@ -113,7 +114,7 @@ class DenseKernel final : public Kernel {
         MakeInnerProduct(PlainLayout(type, {rows, k_}), AnyLayout(type, {n_, k_}), bias,
                          PlainLayout(y_type, {rows, n_}), MakeAttr(post_ops_));
     if (!made) return absl::UnimplementedError("oneDNN has no inner product of this form");
-    ASSIGN_OR_RETURN(auto packed, packed_.Get(weights_, weights_layout_, made->weights));
+    ASSIGN_OR_RETURN(auto packed, packed_.Get(weights_layout_, made->weights));
     std::vector<DnnlArgument> arguments = {
         {DNNL_ARG_SRC, made->src, From::kInput, 0},
         {DNNL_ARG_WEIGHTS, made->weights, From::kFixed, 0, std::move(packed)},
@@ -144,12 +145,12 @@ class DenseKernel final : public Kernel {
     return CheckFloat(c);
   }
 
-  const Tensor weights_, bias_;
+  const PackedWeights packed_;
+  const Tensor bias_;
   const std::vector<PostOp> post_ops_;
   const int64_t n_, k_;
   const Layout weights_layout_;
   const bool rank2_, float_output_;
-  PackedWeights packed_;
   std::shared_ptr<const RowProduct> row_;  // null where it cannot be used
 };
 

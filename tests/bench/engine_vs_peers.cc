@@ -30,6 +30,7 @@
 #include "engine/model.h"
 #include "engine/session.h"
 #include "oneapi/dnnl/dnnl.h"
+#include "tests/bench/measuring.h"
 #include "tests/support/nets.h"
 #include "tests/support/onnxruntime.h"
 #include "tests/support/openvino.h"
@@ -90,12 +91,6 @@ struct Row {
   std::vector<Comparison> comparisons;
 };
 
-double Median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 // Returns when the threads that the side before has left behind spin no more.
 void WaitUntilIdle() {
   for (std::clock_t before = std::clock();;) {
@@ -151,25 +146,6 @@ absl::Status CheckNear(const std::string& side, const TensorView& actual, const 
   if (near) return absl::OkStatus();  // not of NaN
   return absl::InternalError(absl::StrCat(side, "'s results differ by ", most, " of ", scale, ", ",
                                           std::sqrt(errors / squares), " in the mean square"));
-}
-
-// An input of the model: pixels at random, words 0 and 1, all of which count. Its first dimension
-// is the batch, another that is open is the texts' length.
-absl::StatusOr<Tensor> MakeInput(const engine::ValueInfo& info, int64_t batch, int64_t length) {
-  Shape shape;
-  for (const engine::Dim& dim : info.dims) {
-    shape.push_back(dim.value >= 0 ? dim.value : shape.empty() ? batch : length);
-  }
-  if (info.type == DataType::kFloat) return testing::RandomTensor(shape, 0, 1, 1);
-  if (info.type != DataType::kInt64) {
-    return absl::UnimplementedError(
-        absl::StrCat("input \"", info.name, "\" is ", ToString(info), "; expected float or int64"));
-  }
-  Tensor words(DataType::kInt64, shape);
-  const bool mask = absl::StrContains(info.name, "mask");
-  int64_t i = 0;
-  for (int64_t& word : words.mutable_values<int64_t>()) word = mask ? 1 : i++ % 2;
-  return words;
 }
 
 // Everything that one network runs on.
@@ -247,11 +223,6 @@ absl::StatusOr<Row> Measure(const Net& net, const Contenders& contenders, int64_
   return row;
 }
 
-std::string Duration(double seconds) {
-  return seconds < 1e-3 ? absl::StrFormat("%.2f µs", seconds * 1e6)
-                        : absl::StrFormat("%.2f ms", seconds * 1e3);
-}
-
 void PrintJson(const Row& row) {
   nlohmann::json line = {{"net", row.net},
                          {"batch", row.batch},
@@ -311,14 +282,6 @@ void PrintSummary(const std::vector<Row>& rows, const std::vector<std::string>& 
   }
 }
 
-std::string CpuModel() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);) {
-    if (absl::StartsWith(line, "model name")) return line.substr(line.find(':') + 2);
-  }
-  return "unknown CPU";
-}
-
 void PrintHeader(const std::string& versions, const std::vector<std::string>& peers,
                  const Options& options) {
   const dnnl_version_t* dnnl = dnnl_version();
@@ -351,7 +314,7 @@ std::vector<Net> WantedNets(const Options& options) {
       const std::string base = net.name.substr(0, net.name.size() - std::strlen(suffix));
       net.float_file = path.parent_path() / (base + ".onnx");
     }
-    const bool text = absl::StartsWith(net.name, "bert") || absl::StartsWith(net.name, "minilm");
+    const bool text = IsOfTexts(net.name);
     if (!text) nets.push_back(net);
     for (const int64_t length : options.lengths) {
       if (!text) continue;

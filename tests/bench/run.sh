@@ -3,8 +3,8 @@
 # between its markers.
 #   tests/bench/run.sh                        all of them; takes about three hours
 #   tests/bench/run.sh NAME [its options…]    one: engine_f32, engine_bf16, engine_int8 (each
-#                                             engine_vs_peers), profile, overhead, throughput,
-#                                             overload, fairness or soak
+#                                             engine_vs_peers), engine_load, profile, overhead,
+#                                             throughput, overload, fairness or soak
 # Needs build/release (cmake --preset release && cmake --build --preset release) and the tests'
 # Python environment, which it makes. Leave the machine alone meanwhile.
 set -euo pipefail
@@ -87,6 +87,7 @@ run() {
       command=("$bin/engine_vs_peers"
         "--files=$(files resnet50_qdq mobilenet_v2_qdq minilm_qdq minilm_dynamic bert_base_qdq bert_base_dynamic)")
       ;;
+    engine_load) command=("$bin/load_vs_ort" "--files=$(files resnet50 bert_base)") ;;
     profile) command=(profile) ;;
     overhead | throughput | overload | fairness | soak)
       command=(env BATON_BIN="$PWD/$bin" PYTHONDONTWRITEBYTECODE=1
@@ -110,5 +111,5 @@ trap 'rm -f "$table"' EXIT
 if [ $# -gt 0 ]; then
   run "$@"
 else
-  for name in engine_f32 engine_bf16 engine_int8 profile overhead throughput overload fairness soak; do run "$name"; done
+  for name in engine_f32 engine_bf16 engine_int8 engine_load profile overhead throughput overload fairness soak; do run "$name"; done
 fi

@@ -43,7 +43,7 @@ std::string ModelOf(const RowsCase& c) {
 }
 
 bool Independent(const std::string& onnx) {
-  auto graph = ImportOnnx(onnx, "");
+  auto graph = ImportOnnx(*ParseOnnx(onnx), "");
   EXPECT_TRUE(graph.ok()) << graph.status();
   LoadedGraph loaded;
   loaded.graph = *std::move(graph);

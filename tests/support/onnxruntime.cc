@@ -18,6 +18,7 @@ constexpr uint32_t kApiVersion = 1;
 enum Slot : size_t {
   kGetErrorMessage = 2,
   kCreateEnv = 3,
+  kCreateSession = 7,
   kCreateSessionFromArray = 8,
   kRun = 9,
   kCreateSessionOptions = 10,
@@ -137,6 +138,20 @@ absl::Status OnnxRuntime::ToStatus(void* status) const {
 
 absl::StatusOr<std::unique_ptr<OrtSession>> OnnxRuntime::NewSession(absl::string_view onnx,
                                                                     int threads) const {
+  return NewSession(threads, [&](void* options, void** session) {
+    return Call(api_, kCreateSessionFromArray, env_, onnx.data(), onnx.size(), options, session);
+  });
+}
+
+absl::StatusOr<std::unique_ptr<OrtSession>> OnnxRuntime::NewSessionOfFile(const std::string& path,
+                                                                          int threads) const {
+  return NewSession(threads, [&](void* options, void** session) {
+    return Call(api_, kCreateSession, env_, path.c_str(), options, session);
+  });
+}
+
+absl::StatusOr<std::unique_ptr<OrtSession>> OnnxRuntime::NewSession(
+    int threads, absl::FunctionRef<void*(void* options, void** session)> create) const {
   std::unique_ptr<OrtSession> result(new OrtSession(*this));
   void* options = nullptr;
   RETURN_IF_ERROR(ToStatus(Call(api_, kCreateSessionOptions, &options)));
@@ -146,8 +161,7 @@ absl::StatusOr<std::unique_ptr<OrtSession>> OnnxRuntime::NewSession(absl::string
       ToStatus(Call(api_, kSetSessionGraphOptimizationLevel, options, kAllOptimizations)));
   RETURN_IF_ERROR(ToStatus(Call(api_, kSetIntraOpNumThreads, options, threads)));
   RETURN_IF_ERROR(ToStatus(Call(api_, kSetInterOpNumThreads, options, 1)));
-  RETURN_IF_ERROR(ToStatus(Call(api_, kCreateSessionFromArray, env_, onnx.data(), onnx.size(),
-                                options, &result->session_)));
+  RETURN_IF_ERROR(ToStatus(create(options, &result->session_)));
 
   void* allocator = nullptr;  // the library's, not released
   RETURN_IF_ERROR(ToStatus(Call(api_, kGetAllocatorWithDefaultOptions, &allocator)));

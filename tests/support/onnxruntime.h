@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -32,10 +33,16 @@ class OnnxRuntime {
   // A session with all graph optimisations, `threads` threads within an operator and one between
   // operators. It must not outlive this object.
   absl::StatusOr<std::unique_ptr<OrtSession>> NewSession(absl::string_view onnx, int threads) const;
+  // As NewSession, of a file, which the library reads itself.
+  absl::StatusOr<std::unique_ptr<OrtSession>> NewSessionOfFile(const std::string& path,
+                                                               int threads) const;
 
  private:
   friend class OrtRun;
   friend class OrtSession;
+  // `create`: makes session_, given options.
+  absl::StatusOr<std::unique_ptr<OrtSession>> NewSession(
+      int threads, absl::FunctionRef<void*(void* options, void** session)> create) const;
   OnnxRuntime() = default;
   absl::Status Open(const std::string& path);
   absl::Status ToStatus(void* status) const;

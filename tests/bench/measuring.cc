@@ -1,0 +1,53 @@
+#include "tests/bench/measuring.h"
+
+#include <algorithm>
+#include <fstream>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "tests/support/nets.h"
+
+namespace baton::bench {
+
+double Median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+std::string Duration(double seconds) {
+  return seconds < 1e-3 ? absl::StrFormat("%.2f µs", seconds * 1e6)
+                        : absl::StrFormat("%.2f ms", seconds * 1e3);
+}
+
+std::string CpuModel() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (absl::StartsWith(line, "model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown CPU";
+}
+
+bool IsOfTexts(absl::string_view net) {
+  return absl::StartsWith(net, "bert") || absl::StartsWith(net, "minilm");
+}
+
+absl::StatusOr<Tensor> MakeInput(const engine::ValueInfo& info, int64_t batch, int64_t length) {
+  Shape shape;
+  for (const engine::Dim& dim : info.dims) {
+    shape.push_back(dim.value >= 0 ? dim.value : shape.empty() ? batch : length);
+  }
+  if (info.type == DataType::kFloat) return testing::RandomTensor(shape, 0, 1, 1);
+  if (info.type != DataType::kInt64) {
+    return absl::UnimplementedError(
+        absl::StrCat("input \"", info.name, "\" is ", ToString(info), "; expected float or int64"));
+  }
+  Tensor words(DataType::kInt64, shape);
+  const bool mask = absl::StrContains(info.name, "mask");
+  int64_t i = 0;
+  for (int64_t& word : words.mutable_values<int64_t>()) word = mask ? 1 : i++ % 2;
+  return words;
+}
+
+}  // namespace baton::bench
