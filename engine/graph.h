@@ -64,8 +64,8 @@ std::string Describe(const Node& node);
 
 struct Value {
   std::string name;
-  // Not empty for initializers and folded nodes. Once kernels are made, those that only kernels need
-  // which have them themselves have no elements (null).
+  // Not empty for initializers and folded nodes. Once kernels are made, those that only kernels
+  // need which have them themselves have no elements (null).
   Tensor constant;
 };
 
