@@ -33,6 +33,7 @@ constexpr KernelEntry kKernels[] = {
     {"", "ConvTranspose", 1, &MakeConvTranspose},
     {"", "Cos", 1, &MakeUnary},
     {"", "Cosh", 1, &MakeUnary},
+    {"", "DepthToSpace", 1, &MakeDepthToSpace},
     {"", "DequantizeLinear", 10, &MakeDequantizeLinear},
     {"", "Div", 1, &MakeBinary},
     {"", "DynamicQuantizeLinear", 11, &MakeDynamicQuantizeLinear},
@@ -125,6 +126,7 @@ constexpr KernelEntry kKernels[] = {
     {"", "Where", 1, &MakeWhere},
     {"", "Xor", 1, &MakeBinary},
     // Made by rewrites only.
+    {"baton", "DepthToSpace", 1, &MakeDepthToSpace},
     {"baton", "QuantConv", 1, &MakeIntegerConv},
     {"baton", "QuantMatMul", 1, &MakeIntegerMatMul},
 };

@@ -192,6 +192,11 @@ class Importer {
       node.name = absl::StrCat(proto.op_type(), "_",
                                proto.output_size() > 0 ? proto.output(0) : absl::StrCat(index));
     }
+    if (node.domain == "baton") {
+      return absl::InvalidArgumentError(
+          absl::StrCat("node \"", node.name, "\" (", node.op,
+                       ") is of domain \"baton\", which is the engine's own; files use ONNX's"));
+    }
     const auto opset = opsets_.find(node.domain);
     if (opset == opsets_.end()) {
       return absl::InvalidArgumentError(absl::StrCat("node \"", node.name, "\" (", node.op,

@@ -79,6 +79,7 @@ const std::map<std::string, Treats>& Table() {
       {"BatchNormalization", T::kImages},
       {"Conv", T::kImages},
       {"ConvTranspose", T::kImages},
+      {"DepthToSpace", T::kImages},
       {"GlobalMaxPool", T::kImages},
       {"GlobalAveragePool", T::kImages},
       {"LRN", T::kImages},

@@ -57,6 +57,8 @@ BATON_KERNEL(MakeGather);
 BATON_KERNEL(MakeGatherElements);
 BATON_KERNEL(MakeGatherNd);
 BATON_KERNEL(MakeWhere);
+// depth_to_space.cc
+BATON_KERNEL(MakeDepthToSpace);
 // movement.cc: elements moved, not changed
 BATON_KERNEL(MakeTranspose);
 BATON_KERNEL(MakeSlice);

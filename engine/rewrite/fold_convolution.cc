@@ -67,11 +67,15 @@ std::optional<ChannelAffine> FromElementwise(const Graph& graph, const Node& nod
 void Apply(Graph& graph, Node& conv, const ChannelAffine& affine) {
   const Tensor& weights = graph.constant(conv.inputs[1]);
   const size_t channels = affine.scale.size();
+  // (M, C/g, …), of a transposed convolution (C, M, …).
+  const size_t outer = conv.op == "Conv" ? 1 : static_cast<size_t>(weights.shape()[0]);
   Tensor scaled(DataType::kFloat, weights.shape());
   const auto from = weights.values<float>();
   const auto to = scaled.mutable_values<float>();
-  const size_t per_channel = from.size() / channels;
-  for (size_t i = 0; i < from.size(); ++i) to[i] = from[i] * affine.scale[i / per_channel];
+  const size_t per_channel = from.size() / channels / outer;
+  for (size_t i = 0; i < from.size(); ++i) {
+    to[i] = from[i] * affine.scale[i / per_channel % channels];
+  }
   Tensor bias(DataType::kFloat, {static_cast<int64_t>(channels)});
   const auto b = bias.mutable_values<float>();
   for (size_t c = 0; c < channels; ++c) {
@@ -84,13 +88,18 @@ void Apply(Graph& graph, Node& conv, const ChannelAffine& affine) {
   conv.inputs[2] = graph.AddConstant(conv.name + "/bias", std::move(bias));
 }
 
-bool IsFoldable(const Graph& graph, const Node& node) {
-  return node.domain.empty() && node.op == "Conv" && graph.is_constant(node.inputs[1]) &&
-         graph.constant(node.inputs[1]).type() == DataType::kFloat &&
-         graph.constant(node.inputs[1]).shape().size() >= 3 &&
-         graph.constant(node.inputs[1]).size() > 0 &&
-         (!node.has_input(2) ||
-          IsFloatVector(graph, node.inputs[2], graph.constant(node.inputs[1]).shape()[0]));
+// Output channels of a convolution that can take over what follows; 0 of other nodes.
+int64_t FoldableChannels(const Graph& graph, const Node& node) {
+  const bool transposed = node.op == "ConvTranspose";
+  if (!node.domain.empty() || (node.op != "Conv" && !transposed)) return 0;
+  if (node.inputs.size() < 2 || !graph.is_constant(node.inputs[1])) return 0;
+  const Tensor& weights = graph.constant(node.inputs[1]);
+  if (weights.type() != DataType::kFloat || weights.shape().size() < 3) return 0;
+  const auto groups = node.Int("group", 1);
+  if (weights.size() == 0 || (transposed && (!groups.ok() || *groups != 1))) return 0;
+  const int64_t channels = weights.shape()[transposed ? 1 : 0];
+  const bool fits = !node.has_input(2) || IsFloatVector(graph, node.inputs[2], channels);
+  return fits ? channels : 0;
 }
 
 }  // namespace
@@ -110,11 +119,12 @@ absl::Status FoldIntoConvolution(Graph& graph) {
       const int producer = input == kNoValue ? -1 : maker[static_cast<size_t>(input)];
       if (producer < 0 || uses[static_cast<size_t>(input)] != 1) continue;
       Node& conv = graph.nodes[static_cast<size_t>(producer)];
-      if (conv.inputs.size() < 2 || !IsFoldable(graph, conv)) continue;
-      const Shape& weights = graph.constant(conv.inputs[1]).shape();
+      const int64_t channels = FoldableChannels(graph, conv);
+      if (channels == 0) continue;
       const std::optional<ChannelAffine> affine =
-          norm ? FromBatchNormalization(graph, node, weights[0])
-               : FromElementwise(graph, node, input, weights[0], weights.size());
+          norm ? FromBatchNormalization(graph, node, channels)
+               : FromElementwise(graph, node, input, channels,
+                                 graph.constant(conv.inputs[1]).shape().size());
       if (!affine) continue;
       Apply(graph, conv, *affine);
       conv.outputs[0] = node.outputs[0];

@@ -63,7 +63,8 @@ class Lowerer {
 
   // Reads bfloat16 and makes it, where all that it reads of activations is that.
   bool Follows(const Node& node) const {
-    if (!node.domain.empty() || !node.has_input(0)) return false;
+    const bool known = node.domain.empty() || node.op == "DepthToSpace";
+    if (!known || !node.has_input(0)) return false;
     size_t activations = 1;
     if (node.op == "Attention") {
       activations = 3;
@@ -80,10 +81,10 @@ class Lowerer {
   }
   static bool FollowsOneInput(const Node& node) {
     static constexpr const char* kOps[] = {
-        "AveragePool", "Elu",       "Flatten",   "Gather",   "Gelu",  "GlobalAveragePool",
-        "HardSwish",   "LeakyRelu", "MaxPool",   "Mish",     "Relu",  "GlobalMaxPool",
-        "Reshape",     "Sigmoid",   "Slice",     "Softplus", "Split", "Squeeze",
-        "Swish",       "Tanh",      "Transpose", "Unsqueeze"};
+        "AveragePool",       "DepthToSpace", "Elu",       "Flatten",   "Gather",   "Gelu",
+        "GlobalAveragePool", "HardSwish",    "LeakyRelu", "MaxPool",   "Mish",     "Relu",
+        "GlobalMaxPool",     "Reshape",      "Sigmoid",   "Slice",     "Softplus", "Split",
+        "Squeeze",           "Swish",        "Tanh",      "Transpose", "Unsqueeze"};
     if (node.op == "LayerNormalization" || node.op == "RMSNormalization") {
       return node.outputs.size() == 1;
     }

@@ -99,12 +99,15 @@ absl::Status Rewrite(Graph& graph, Precision precision) {
     FuseAttention(graph, metas);
   }
   RETURN_IF_ERROR(FoldIntoConvolution(graph));
+  SplitConvTranspose(graph);
   RETURN_IF_ERROR(FoldInputScale(graph));
   RETURN_IF_ERROR(FusePostOps(graph, MetasOf(graph)));
   FuseQuantize(graph);
   RemoveDeadNodes(graph);
-  const bool has_integers = std::any_of(graph.nodes.begin(), graph.nodes.end(),
-                                        [](const Node& node) { return node.domain == "baton"; });
+  const bool has_integers =
+      std::any_of(graph.nodes.begin(), graph.nodes.end(), [](const Node& node) {
+        return node.domain == "baton" && (node.op == "QuantConv" || node.op == "QuantMatMul");
+      });
   if (precision == Precision::kInt8 && !has_integers) {
     return absl::FailedPreconditionError(
         "precision int8: the model has no quantized products (QuantizeLinear … Conv or MatMul); "

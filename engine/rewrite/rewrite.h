@@ -29,6 +29,8 @@ void FuseQuantize(Graph& graph);
 // BatchNormalization, and Mul or Add by a number or by one per channel, move into the convolution's
 // weights and bias.
 absl::Status FoldIntoConvolution(Graph& graph);
+// A transposed convolution becomes a convolution and DepthToSpace.
+void SplitConvTranspose(Graph& graph);
 // A multiplication by a constant number moves into the weights of the product or convolution that
 // follows.
 absl::Status FoldInputScale(Graph& graph);
