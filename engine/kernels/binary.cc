@@ -274,7 +274,8 @@ class ChannelStep final : public Step {
 
 class BinaryKernel final : public Kernel {
  public:
-  // `run_block`: for a value for each channel; null where there is no such loop. `commutes`: so
+  // `run_block`: for a value for each channel; null where there is no such loop, and where the
+  // operator does not make 0 of two zeros. `commutes`: so
   // that either operand may be that. `halves`: for bfloat16, if that is supported.
   BinaryKernel(std::vector<Variant> variants, RunBlock run_block, bool commutes,
                std::optional<dnnl::algorithm> halves)
@@ -321,6 +322,11 @@ class BinaryKernel final : public Kernel {
     }
     const int64_t n = NumElements(shape);
     if (n == 0) return MakeStep([](const RunContext&) { return absl::OkStatus(); });
+    if (output.layout && !IsDense(*output.layout)) {  // both have it, padding and all
+      const Shape stored = {static_cast<int64_t>(output.bytes() / DataTypeSize(output.type))};
+      return std::make_unique<BinaryStep>(*variant, MakeBroadcastLoop<2>(stored, {stored, stored}),
+                                          c.ThreadsFor(0, bytes));
+    }
     return std::make_unique<BinaryStep>(*variant, MakeBroadcastLoop<2>(shape, {a, b}),
                                         c.ThreadsFor(0, bytes));
   }
@@ -379,13 +385,16 @@ class BinaryKernel final : public Kernel {
     return std::nullopt;
   }
 
-  // Two operands of one shape may both stay in a blocked layout without padding; everything else
-  // is computed row-major.
-  static absl::Status AgreeOnLayout(PrepareContext& c, Meta& output) {
+  // Two operands of one shape may both stay in a blocked layout, with padding if the operator makes
+  // 0 of two zeros; everything else is computed row-major.
+  absl::Status AgreeOnLayout(PrepareContext& c, Meta& output) const {
     if (!c.input(0).layout && !c.input(1).layout) return absl::OkStatus();
     const Layout layout = c.input(0).layout ? *c.input(0).layout : *c.input(1).layout;
     const bool same = c.input(0).shape == c.input(1).shape && output.type == c.input(0).type;
-    if (same && IsDense(layout)) {
+    const bool keeps_padding = run_block_ != nullptr && output.type == DataType::kFloat &&
+                               output.shape.size() >= 3 && output.shape.size() <= 5 &&
+                               layout == ChannelBlockedLayout(output.type, output.shape);
+    if (same && (keeps_padding || IsDense(layout))) {
       output.layout = layout;
       RETURN_IF_ERROR(c.SetInputLayout(0, layout));
       return c.SetInputLayout(1, layout);

@@ -237,6 +237,7 @@ class ConvKernel final : public Kernel {
   bool IsWinograd(const Numbers& numbers, const Shape& w) const {
     if (!HasAvx512() || numbers.src != DataType::kFloat || packed_.empty()) return false;
     if (groups_ != 1 || w.size() != 4 || w[2] != 3 || w[3] != 3) return false;
+    if (!FillBlocks(w[0]) || !FillBlocks(w[1])) return false;
     const auto all_one = [](const std::vector<int64_t>& values) {
       return std::all_of(values.begin(), values.end(), [](int64_t v) { return v == 1; });
     };
@@ -249,7 +250,7 @@ class ConvKernel final : public Kernel {
     const Meta output{DataType::kFloat, y, ChannelBlockedLayout(DataType::kFloat, y)};
     RETURN_IF_ERROR(c.SetInputLayout(0, ChannelBlockedLayout(DataType::kFloat, x)));
     const auto post_ops = absl::MakeConstSpan(node_.post_ops);
-    const size_t done = Winograd::PostOpsDone(post_ops);
+    const size_t done = Winograd::PostOpsDone(post_ops, spec.outputs);
     const int added = ResidualInput(post_ops);
     if (added >= 0) RETURN_IF_ERROR(c.SetInputLayout(static_cast<size_t>(added), *output.layout));
     const int residual = ResidualInput(post_ops.first(done));
@@ -372,6 +373,12 @@ class ConvKernel final : public Kernel {
     return fallback;
   }
 
+  // Zeros that fill the last block are no more than half as many.
+  static bool FillBlocks(int64_t channels) {
+    const int64_t block = HasAvx512() ? 16 : 8;
+    return (channels + block - 1) / block * block * 2 <= channels * 3;
+  }
+
   std::vector<Candidate> Candidates(const Meta& src, const Numbers& numbers, const Shape& x,
                                     const Shape& w, const Shape& y) const {
     constexpr auto kFloat = DataType::kFloat;
@@ -388,9 +395,9 @@ class ConvKernel final : public Kernel {
     const Layout any_src = AnyLayout(kFloat, x), any_dst = AnyLayout(kFloat, y);
     const int64_t block = HasAvx512() ? 16 : 8;
     const bool depthwise = groups_ == x[1] && groups_ == w[0];
-    const bool blocks_in = depthwise || (groups_ == 1 ? x[1] >= block : w[1] % block == 0);
+    const bool blocks_in = depthwise || (groups_ == 1 ? FillBlocks(x[1]) : w[1] % block == 0);
     const bool blocks_out =
-        depthwise || (groups_ == 1 ? w[0] >= block : (w[0] / groups_) % block == 0);
+        depthwise || (groups_ == 1 ? FillBlocks(w[0]) : (w[0] / groups_) % block == 0);
     const Layout blocked_dst = ChannelBlockedLayout(kFloat, y);
     if (HasAvx512() && blocks_in && blocks_out) {
       candidates.push_back({ChannelBlockedLayout(kFloat, x), blocked_dst});

@@ -22,6 +22,7 @@ constexpr int64_t kCachedWeights = 512 << 10;  // floats
 constexpr int64_t kLeastTiles = 16;
 
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t WholeBlocks(int64_t channels) { return DivideUp(channels, kLanes) * kLanes; }
 int64_t PointsOf(int64_t tile) { return (tile + 2) * (tile + 2); }
 
 // An activation, or the residual.
@@ -42,6 +43,11 @@ std::optional<Operation> ToOperation(const PostOp& post_op) {
     if (post_op.op == op) return Operation{kind, post_op.alpha, post_op.beta};
   }
   return std::nullopt;
+}
+
+bool LeavesZeros(const Operation& operation) {
+  if (operation.kind == Operation::Kind::kClip) return operation.alpha <= 0 && operation.beta >= 0;
+  return operation.kind != Operation::Kind::kSigmoid;
 }
 
 BATON_INLINE void Activate(const Operation& operation, Vector& x) {
@@ -141,23 +147,28 @@ struct Transform<4> {  // points 0, ±5/8, ±3/2: smaller errors than 0, ±1, ±
   }
 };
 
-// float[outputs, channels, 3, 3] to [panel, point, channel, output of the panel].
+// float[outputs, channels, 3, 3] to [panel, point, channel, output of the panel], both in whole
+// blocks.
 template <int M>
 struct WeightLoop {
   static constexpr int kSide = M + 2;
   BATON_INLINE static void Run(const float* weights, int64_t outputs, int64_t channels, float* to) {
+    const int64_t all_channels = WholeBlocks(channels), all_outputs = WholeBlocks(outputs);
     for (int64_t first = 0; first < outputs; first += kPanel) {
-      const int64_t width = std::min(kPanel, outputs - first);
-      for (int64_t c = 0; c < channels; ++c) {
+      const int64_t width = std::min(kPanel, all_outputs - first);
+      for (int64_t c = 0; c < all_channels; ++c) {
         for (int64_t o = 0; o < width; o += kLanes) {
           const float* const from = weights + ((first + o) * channels + c) * 9;
+          const int64_t lanes = c < channels ? std::min<int64_t>(outputs - first - o, kLanes) : 0;
           Vector columns[3][kSide];
           for (int j = 0; j < 3; ++j) {
+            float values[3][kLanes] = {};
             Vector g[3];
             for (int i = 0; i < 3; ++i) {
-              for (int lane = 0; lane < kLanes; ++lane) {
-                g[i][lane] = from[lane * channels * 9 + i * 3 + j];
+              for (int64_t lane = 0; lane < lanes; ++lane) {
+                values[i][lane] = from[lane * channels * 9 + i * 3 + j];
               }
+              Load(values[i], g[i]);
             }
             Transform<M>::Weights(g, columns[j]);
           }
@@ -166,12 +177,12 @@ struct WeightLoop {
             Vector points[kSide];
             Transform<M>::Weights(row, points);
             for (int j = 0; j < kSide; ++j) {
-              Store(points[j], to + ((i * kSide + j) * channels + c) * width + o);
+              Store(points[j], to + ((i * kSide + j) * all_channels + c) * width + o);
             }
           }
         }
       }
-      to += kSide * kSide * channels * width;
+      to += kSide * kSide * all_channels * width;
     }
   }
 };
@@ -252,7 +263,8 @@ struct Tiles {
 }  // namespace
 
 struct WinogradPlan {
-  WinogradSpec spec;
+  WinogradSpec spec;    // channels and outputs in whole blocks
+  int64_t outputs = 0;  // without what fills the last block
   int64_t tile = 0;
   int64_t threads = 1;
   Isa isa = Isa::kPlain;
@@ -399,8 +411,13 @@ struct OutputLoop {
     const int64_t point = vectors * kLanes;
     for (int64_t v = 0; v < vectors; ++v) {
       const int64_t o = first / kLanes + v;
-      Vector bias = {};
-      if (arrays.bias != nullptr) Load(arrays.bias + o * kLanes, bias);
+      float values[kLanes] = {};
+      if (arrays.bias != nullptr) {
+        const int64_t n = std::min<int64_t>(p.outputs - o * kLanes, kLanes);
+        std::copy_n(arrays.bias + o * kLanes, n, values);
+      }
+      Vector bias;
+      Load(values, bias);
       Place place(p, tiles.first);
       for (int64_t t = 0; t < tiles.n; ++t, place.Next()) {
         Vector sums[M][M];
@@ -525,7 +542,6 @@ void WinogradPlan::RunItems(const Winograd::Arrays& arrays, int64_t begin, int64
 }
 
 int WinogradTile(const WinogradSpec& s) {
-  if (s.channels % kLanes != 0 || s.outputs % kLanes != 0) return 0;
   const auto area = [&](int64_t tile) {
     return s.batch * DivideUp(s.out_height, tile) * DivideUp(s.out_width, tile);
   };
@@ -549,8 +565,9 @@ std::shared_ptr<const float> WinogradWeights::Get(const Tensor& weights, int til
     if (known == tile) return data;
   }
   const int64_t outputs = weights.shape()[0], channels = weights.shape()[1];
-  BATON_CHECK(outputs % kLanes == 0);
-  const size_t bytes = static_cast<size_t>(PointsOf(tile) * outputs * channels) * sizeof(float);
+  const size_t bytes =
+      static_cast<size_t>(PointsOf(tile) * WholeBlocks(outputs) * WholeBlocks(channels)) *
+      sizeof(float);
   const auto data = std::static_pointer_cast<float>(AllocateAligned(bytes));
   const auto transform =
       tile == 2 ? CompiledFor<WeightLoop<2>>(BestIsa()) : CompiledFor<WeightLoop<4>>(BestIsa());
@@ -565,19 +582,24 @@ size_t WinogradWeights::bytes() const {
   return bytes_;
 }
 
-size_t Winograd::PostOpsDone(absl::Span<const PostOp> post_ops) {
-  const auto end = std::find_if_not(post_ops.begin(), post_ops.end(),
-                                    [](const PostOp& p) { return ToOperation(p).has_value(); });
+size_t Winograd::PostOpsDone(absl::Span<const PostOp> post_ops, int64_t outputs) {
+  const bool zeros_stay = outputs % kLanes != 0;
+  const auto end = std::find_if_not(post_ops.begin(), post_ops.end(), [&](const PostOp& p) {
+    const std::optional<Operation> operation = ToOperation(p);
+    return operation && (!zeros_stay || LeavesZeros(*operation));
+  });
   return static_cast<size_t>(end - post_ops.begin());
 }
 
 Winograd::Winograd(const WinogradSpec& spec, int tile, absl::Span<const PostOp> post_ops,
                    int threads, Isa isa) {
-  BATON_CHECK(spec.channels % kLanes == 0 && spec.outputs % kLanes == 0);
-  BATON_CHECK(PostOpsDone(post_ops) == post_ops.size());
+  BATON_CHECK(PostOpsDone(post_ops, spec.outputs) == post_ops.size());
   auto plan = std::make_unique<WinogradPlan>();
   WinogradPlan& p = *plan;
   p.spec = spec;
+  p.spec.channels = WholeBlocks(spec.channels);
+  p.spec.outputs = WholeBlocks(spec.outputs);
+  p.outputs = spec.outputs;
   p.tile = tile;
   p.threads = threads;
   p.isa = isa;
@@ -585,8 +607,8 @@ Winograd::Winograd(const WinogradSpec& spec, int tile, absl::Span<const PostOp> 
   p.tile_rows = DivideUp(spec.out_height, tile);
   p.tile_columns = DivideUp(spec.out_width, tile);
   p.tiles = spec.batch * p.tile_rows * p.tile_columns;
-  p.panels = DivideUp(spec.outputs, kPanel);
-  const int64_t weights = p.points() * spec.channels * spec.outputs;
+  p.panels = DivideUp(p.spec.outputs, kPanel);
+  const int64_t weights = p.points() * p.spec.channels * p.spec.outputs;
   const int64_t most = weights <= kCachedWeights ? kBlock : kLargeBlock;
   p.groups = std::min({p.panels, p.threads, DivideUp(kLeastTiles * p.threads, p.tiles)});
   if (p.threads == 1) p.groups = 1;

@@ -4,8 +4,8 @@
 // Tiles of 4×4 results take a quarter of the direct form's multiplications, tiles of 2×2 take 4/9.
 // Lavin, Gray: "Fast Algorithms for Convolutional Neural Networks", 2015.
 //
-// Tensors of float, channels in blocks of 16 (nChw16c). Errors are some 1e-6 of the largest result.
-// AVX-512 or AVX2 are used where the processor has them.
+// Tensors of float, channels in blocks of 16 (nChw16c), the last filled with zeros. Errors are some
+// 1e-6 of the largest result. AVX-512 or AVX2 are used where the processor has them.
 #pragma once
 
 #include <cstddef>
@@ -30,15 +30,14 @@ struct WinogradSpec {
 };
 
 // Results of a tile in each direction: 2 or 4, whichever takes less time, or 0 where the direct
-// form takes least or channels do not fill their blocks.
+// form takes least.
 int WinogradTile(const WinogradSpec& spec);
 
 // One layer's weights as its products read them, transformed once for each size of tiles.
 // Thread-safe.
 class WinogradWeights {
  public:
-  // Of float[outputs, channels, 3, 3], the same in each call. REQUIRES: `tile` is 2 or 4, outputs
-  // is a multiple of 16.
+  // Of float[outputs, channels, 3, 3], the same in each call. REQUIRES: `tile` is 2 or 4.
   std::shared_ptr<const float> Get(const Tensor& weights, int tile) const;
   size_t bytes() const;
 
@@ -54,11 +53,12 @@ struct WinogradPlan;  // in winograd.cc
 // Immutable.
 class Winograd {
  public:
-  // How many of `post_ops`, from the first on, can be done as results are written.
-  static size_t PostOpsDone(absl::Span<const PostOp> post_ops);
+  // How many of `post_ops`, from the first on, can be done as results of `outputs` channels are
+  // written: where zeros fill the last block, those that leave zeros.
+  static size_t PostOpsDone(absl::Span<const PostOp> post_ops, int64_t outputs);
 
-  // REQUIRES: channels and outputs are multiples of 16, `tile` is 2 or 4, all of `post_ops` can be
-  // done, at most one of them is kAddInput, threads > 0, and the processor has `isa`.
+  // REQUIRES: `tile` is 2 or 4, all of `post_ops` can be done, at most one of them is kAddInput,
+  // threads > 0, and the processor has `isa`.
   Winograd(const WinogradSpec& spec, int tile, absl::Span<const PostOp> post_ops, int threads,
            Isa isa = BestIsa());
   Winograd(Winograd&&) noexcept;

@@ -135,6 +135,26 @@ INSTANTIATE_TEST_SUITE_P(
             3, 32, 14, 14, 48, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, true, true, true, true},
         ConvCase{
             1, 64, 7, 9, 64, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, false, true, false, false},
+        // Winograd of channels that fill no block, alone and with what makes more of zeros.
+        ConvCase{
+            2, 24, 14, 14, 40, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, true, true, true, true},
+        ConvCase{2,
+                 12,
+                 14,
+                 14,
+                 24,
+                 1,
+                 {3, 3},
+                 {1, 1},
+                 {1, 1},
+                 {1, 1, 1, 1},
+                 true,
+                 true,
+                 true,
+                 true,
+                 true},
+        // Few channels.
+        ConvCase{2, 12, 9, 9, 96, 1, {1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}, true, true, true, true},
         // Winograd, with what it does not do itself.
         ConvCase{2,
                  32,
