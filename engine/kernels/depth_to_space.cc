@@ -2,11 +2,11 @@
 // or in blocks of channels.
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "engine/kernels/image_layout.h"
 #include "engine/kernels/kernels.h"
 #include "engine/kernels/parallel.h"
 #include "engine/kernels/strided.h"
@@ -23,18 +23,6 @@ struct DepthToSpace {
   bool depth_first = false;
 };
 
-// Where an image's elements lie: `together` channels of each pixel side by side (one, a block, or
-// all).
-struct ImageLayout {
-  int64_t channels, pixels, together;
-
-  int64_t Offset(int64_t channel) const {
-    return channel / together * pixels * together + channel % together;
-  }
-  int64_t pixel_stride() const { return together; }
-  int64_t image_stride() const { return (channels + together - 1) / together * together * pixels; }
-};
-
 struct Move {
   ImageLayout from, to;
   int64_t images, group;  // group: channels that lie together on both sides
@@ -43,35 +31,9 @@ struct Move {
   int threads;
 };
 
-template <int64_t group, typename T>
-void CopyGroups(const T* from, int64_t from_stride, T* to, int64_t to_stride, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    std::memcpy(to + i * to_stride, from + i * from_stride, group * sizeof(T));
-  }
-}
-
-// `group` elements of each of `n` pixels.
-template <typename T>
-void CopyPixels(const T* from, int64_t from_stride, T* to, int64_t to_stride, int64_t group,
-                int64_t n) {
-  switch (group) {
-    case 1:
-      return CopyGroups<1>(from, from_stride, to, to_stride, n);
-    case 8:
-      return CopyGroups<8>(from, from_stride, to, to_stride, n);
-    case 16:
-      return CopyGroups<16>(from, from_stride, to, to_stride, n);
-    default:
-      for (int64_t i = 0; i < n; ++i) {
-        std::memcpy(to + i * to_stride, from + i * from_stride,
-                    static_cast<size_t>(group) * sizeof(T));
-      }
-  }
-}
-
 template <typename T>
 void Run(const Move& m, const T* from, T* to) {
-  const auto [deep, high, wide] = m.blocks;
+  const int64_t deep = m.blocks[0], high = m.blocks[1], wide = m.blocks[2];
   const int64_t rows = m.images * m.out[0] * m.out[1];
   const int64_t grain = std::max<int64_t>(1, 4096 / (m.out[2] * m.to.channels));
   ParallelFor(m.threads, rows, grain, [&](int64_t begin, int64_t end) {
@@ -122,8 +84,8 @@ class DepthToSpaceKernel final : public Kernel {
     }
     RETURN_IF_ERROR(CheckedNumElements(y).status());
     Move m;
-    m.from = {x.shape[1], in[0] * in[1] * in[2], 1};
-    m.to = {y[1], out[0] * out[1] * out[2], 1};
+    m.from = {x.shape[1], in[0] * in[1] * in[2]};
+    m.to = {y[1], out[0] * out[1] * out[2]};
     Meta output{x.type, y, std::nullopt};
     if (x.layout && !d_.depth_first && NumElements(y) > 0) {
       if (*x.layout == ChannelsLastLayout(x.type, x.shape)) {

@@ -8,7 +8,9 @@
 #include "engine/base/status.h"
 #include "engine/kernels/axes.h"
 #include "engine/kernels/broadcast.h"
+#include "engine/kernels/image_layout.h"
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/parallel.h"
 #include "engine/kernels/strided.h"
 
 namespace baton::engine {
@@ -169,7 +171,7 @@ absl::StatusOr<std::unique_ptr<Step>> PrepareConcat(PrepareContext& c, int64_t a
 }
 
 // Concat that keeps blocked inputs blocked: along channels that fill their blocks, oneDNN joins
-// them without a reorder.
+// them without a reorder, others are copied in groups that lie together on both sides.
 class ConcatKernel final : public Kernel {
  public:
   explicit ConcatKernel(int64_t axis) : axis_(axis) {}
@@ -189,6 +191,7 @@ class ConcatKernel final : public Kernel {
       c.SetOutput(0, output);
       return MakeDnnlStep(*made, std::move(arguments), c.ThreadsFor(0, bytes), 0);
     }
+    if (const std::optional<Shape> shape = JoinedChannels(c)) return JoinChannels(c, *shape);
     for (size_t i = 0; i < c.num_inputs(); ++i) {
       if (!c.input(i).layout) continue;
       RETURN_IF_ERROR(c.SetInputLayout(i, PlainLayout(c.input(i).type, c.input(i).shape)));
@@ -197,6 +200,71 @@ class ConcatKernel final : public Kernel {
   }
 
  private:
+  // The output's shape, where channels in blocks are joined along their axis.
+  std::optional<Shape> JoinedChannels(const PrepareContext& c) const {
+    Shape shape = c.input(0).shape;
+    const auto rank = static_cast<int64_t>(shape.size());
+    if (rank < 3 || rank > 5 || (axis_ != 1 && axis_ != 1 - rank)) return std::nullopt;
+    shape[1] = 0;
+    for (size_t i = 0; i < c.num_inputs(); ++i) {
+      const Meta& x = c.input(i);
+      if (!x.layout || x.type != c.input(0).type || x.shape.size() != shape.size()) {
+        return std::nullopt;
+      }
+      Shape fits = x.shape;
+      fits[1] = shape[1];
+      if (fits != shape || *x.layout != ChannelBlockedLayout(x.type, x.shape)) return std::nullopt;
+      shape[1] += x.shape[1];
+    }
+    if (NumElements(shape) == 0) return std::nullopt;
+    return shape;
+  }
+
+  static std::unique_ptr<Step> JoinChannels(PrepareContext& c, const Shape& shape) {
+    const DataType type = c.input(0).type;
+    const int64_t block = HasAvx512() ? 16 : 8;
+    const ImageLayout to = {shape[1], NumElements(absl::MakeConstSpan(shape).subspan(2)), block};
+    struct Group {
+      size_t input;
+      int64_t image_stride, from, to;  // of the group's first channel
+    };
+    std::vector<Group> groups;
+    int64_t size = block;
+    for (size_t i = 0; i < c.num_inputs(); ++i) size = std::gcd(size, c.input(i).shape[1]);
+    int64_t channel = 0;
+    for (size_t i = 0; i < c.num_inputs(); ++i) {
+      const ImageLayout from = {c.input(i).shape[1], to.pixels, block};
+      for (int64_t k = 0; k < from.channels; k += size, channel += size) {
+        groups.push_back({i, from.image_stride(), from.Offset(k), to.Offset(channel)});
+      }
+    }
+    const Meta output{type, shape, ChannelBlockedLayout(type, shape)};
+    const int threads = c.ThreadsFor(0, 2.0 * static_cast<double>(output.bytes()));
+    c.SetOutput(0, output);
+    return DispatchWidth(type, [&](auto unit) -> std::unique_ptr<Step> {
+      using T = decltype(unit);
+      return MakeStep([=, groups = std::move(groups), images = shape[0]](const RunContext& r) {
+        const auto n = static_cast<int64_t>(groups.size());
+        ParallelFor(threads, images * n, 1, [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            const Group& group = groups[static_cast<size_t>(i % n)];
+            T* const image = r.output<T>(0) + i / n * to.image_stride();
+            CopyPixels(r.input<T>(group.input) + i / n * group.image_stride + group.from, block,
+                       image + group.to, block, size, to.pixels);
+            if (i % n + 1 == n && to.channels % block != 0) {  // zeros fill the last block
+              const int64_t end_of = to.channels % block;
+              T* const pixels = image + to.Offset(to.channels);
+              for (int64_t p = 0; p < to.pixels; ++p) {
+                std::fill_n(pixels + p * block, block - end_of, T{0});
+              }
+            }
+          }
+        });
+        return absl::OkStatus();
+      });
+    });
+  }
+
   // One image, whose channels fill their blocks: one input follows the other.
   bool JoinsInMemory(const PrepareContext& c, int64_t images) const {
     if (axis_ != 1 || images != 1) return false;

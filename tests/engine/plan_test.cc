@@ -76,6 +76,45 @@ ModelBuilder JoinedConvolutions(int64_t channels) {
   return m;
 }
 
+// Of two images, joined in their blocks: the same as each alone, and a convolution can read it.
+TEST(PlanTest, JoinsChannelsThatFillNoBlock) {
+  if (!HasAvx512()) GTEST_SKIP() << "blocks of channels are for AVX-512";
+  const Tensor x = RandomTensor({2, 16, 4, 4}, 4);
+  for (const int64_t channels : {24, 12, 43}) {
+    ModelBuilder m = JoinedConvolutions(channels);
+    m.Constant("u", RandomTensor({16, channels + 32, 1, 1}, 3));
+    m.Node("Conv", {"joined", "u"}, {"y"});
+    m.Node("Conv", {"x", "v"}, {"a2"});
+    m.Node("Conv", {"x", "w"}, {"b2"});
+    m.Output("joined", DataType::kFloat, {-1, channels + 32, 4, 4});
+    m.Output("a2", DataType::kFloat, {-1, channels, 4, 4});
+    m.Output("b2", DataType::kFloat, {-1, 32, 4, 4});
+    m.Output("y", DataType::kFloat, {-1, 16, 4, 4});
+    const auto ops = StepOps(m.Build(), {{2, 16, 4, 4}});
+    // Of x, and of each output.
+    EXPECT_EQ(std::count(ops.begin(), ops.end(), "Reorder"), 5) << channels << " channels";
+    const auto got = RunModel(m.Build(), {x}, 2);
+    ASSERT_TRUE(got.ok()) << got.status();
+    const auto joined = (*got)[0].values<float>(), y = (*got)[3].values<float>();
+    const auto u = RandomTensor({16, channels + 32, 1, 1}, 3);
+    for (size_t image = 0; image < 2; ++image) {
+      const size_t all = static_cast<size_t>(channels) + 32;
+      const auto joined_image = joined.subspan(image * all * 16, all * 16);
+      const size_t size = static_cast<size_t>(channels) * 16;
+      EXPECT_EQ(joined_image.first(size), (*got)[1].values<float>().subspan(image * size, size));
+      EXPECT_EQ(joined_image.subspan(size), (*got)[2].values<float>().subspan(image * 512, 512));
+      for (size_t i = 0; i < 256; ++i) {
+        double sum = 0;
+        for (size_t c = 0; c < all; ++c) {
+          sum += static_cast<double>(joined_image[c * 16 + i % 16]) *
+                 u.values<float>()[i / 16 * all + c];
+        }
+        ASSERT_NEAR(y[image * 256 + i], sum, 1e-4) << channels << " channels, result " << i;
+      }
+    }
+  }
+}
+
 TEST(PlanTest, JoinsTheChannelsOfOneImageWithoutACopy) {
   if (!HasAvx512()) GTEST_SKIP() << "blocks of channels are for AVX-512";
   for (const int64_t channels : {int64_t{48}, int64_t{24}}) {
