@@ -9,6 +9,7 @@
 #include "engine/kernels/axes.h"
 #include "engine/kernels/kernels.h"
 #include "engine/kernels/parallel.h"
+#include "engine/kernels/simd.h"
 #include "engine/tensor_types.h"
 
 namespace baton::engine {
@@ -21,10 +22,32 @@ void ConvertAll(const void* from, void* to, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = ConvertElement<To>(in[i]);
 }
 
+struct WidenLoop {
+  BATON_INLINE static void Run(const void* from, void* to, int64_t n) {
+    for (int64_t i = 0; i < n; i += kLanes) {
+      Vector x;
+      LoadUpTo(static_cast<const Float16*>(from) + i, n - i, x);
+      StoreUpTo(x, n - i, static_cast<float*>(to) + i);
+    }
+  }
+};
+struct NarrowLoop {
+  BATON_INLINE static void Run(const void* from, void* to, int64_t n) {
+    for (int64_t i = 0; i < n; i += kLanes) {
+      Vector x;
+      LoadUpTo(static_cast<const float*>(from) + i, n - i, 0, x);
+      StoreUpTo(x, n - i, static_cast<Float16*>(to) + i);
+    }
+  }
+};
+
 using Conversion = void (*)(const void* from, void* to, int64_t n);
 
 absl::StatusOr<Conversion> FindConversion(DataType from, DataType to) {
   using Result = absl::StatusOr<Conversion>;
+  constexpr auto kFloat = DataType::kFloat, kFloat16 = DataType::kFloat16;
+  if (from == kFloat16 && to == kFloat) return CompiledFor<WidenLoop>(BestIsa());
+  if (from == kFloat && to == kFloat16) return CompiledFor<NarrowLoop>(BestIsa());
   return DispatchType(from, AllFixed(), [&](auto from_tag) -> Result {
     return DispatchType(to, AllFixed(), [&](auto to_tag) -> Result {
       return &ConvertAll<typename decltype(from_tag)::type, typename decltype(to_tag)::type>;

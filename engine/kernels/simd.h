@@ -92,6 +92,38 @@ BATON_INLINE void StoreUpTo(const Vector& from, int64_t left, Bfloat16* to) {
   std::memcpy(to, &halves, static_cast<size_t>(left < kLanes ? left : kLanes) * sizeof(Bfloat16));
 }
 
+// IEEE half: exact to float, rounded to even from it.
+BATON_INLINE void LoadUpTo(const Float16* from, int64_t left, Vector& to) {
+  VectorHalves halves{};
+  std::memcpy(&halves, from, static_cast<size_t>(left < kLanes ? left : kLanes) * sizeof(Float16));
+  const VectorBits bits = __builtin_convertvector(halves, VectorBits);
+  VectorBits magnitude = bits & 0x7FFF;
+  const VectorBits infinite = magnitude >= 0x7C00 ? VectorBits{} + 0x7F800000 : VectorBits{};
+  magnitude = magnitude << 13;
+  std::memcpy(&to, &magnitude, sizeof(to));
+  to = to * 0x1p112f;  // the exponent's bias; subnormal numbers become normal
+  std::memcpy(&magnitude, &to, sizeof(to));
+  magnitude = magnitude | infinite | (bits & 0x8000) << 16;
+  std::memcpy(&to, &magnitude, sizeof(to));
+}
+BATON_INLINE void StoreUpTo(const Vector& from, int64_t left, Float16* to) {
+  VectorBits bits;
+  std::memcpy(&bits, &from, sizeof(bits));
+  VectorBits magnitude = bits & 0x7FFFFFFF;
+  Vector subnormal;
+  std::memcpy(&subnormal, &magnitude, sizeof(magnitude));
+  subnormal = subnormal + 0.5f;  // whose last bit is float16's smallest number
+  VectorBits small;
+  std::memcpy(&small, &subnormal, sizeof(small));
+  VectorBits half = (magnitude + 0xFFF + ((magnitude >> 13) & 1) - 0x38000000) >> 13;
+  half = magnitude < 0x38800000 ? small - 0x3F000000 : half;
+  half = magnitude >= 0x477FF000 ? VectorBits{} + 0x7C00 : half;
+  half = magnitude > 0x7F800000 ? VectorBits{} + 0x7E00 : half;
+  half = half | (bits & 0x80000000) >> 16;
+  const VectorHalves halves = __builtin_convertvector(half, VectorHalves);
+  std::memcpy(to, &halves, static_cast<size_t>(left < kLanes ? left : kLanes) * sizeof(Float16));
+}
+
 // Lanes 8, 4, 2 and 1 apart change places.
 BATON_INLINE void Swap8(const Vector& x, Vector& to) {
   to = __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);

@@ -1,5 +1,6 @@
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "engine/rewrite/rewrite.h"
 
 namespace baton::engine {
@@ -34,6 +35,17 @@ void ReplaceUses(Graph& graph, ValueId from, ValueId to) {
   for (ValueId& id : graph.outputs) {
     if (id == from) id = to;
   }
+}
+
+Node MakeCast(Graph& graph, ValueId from, DataType to) {
+  Node cast;
+  cast.name = absl::StrCat(graph.values[static_cast<size_t>(from)].name, "/", DataTypeName(to));
+  cast.op = "Cast";
+  cast.opset = 21;
+  cast.inputs = {from};
+  cast.outputs = {graph.AddValue(cast.name)};
+  cast.attributes = {{"to", static_cast<int64_t>(to)}};
+  return cast;
 }
 
 void RemoveDeadNodes(Graph& graph) {

@@ -124,15 +124,7 @@ class Lowerer {
   }
 
   ValueId AddCast(ValueId from, DataType to) {
-    Node cast;
-    cast.name = graph_.values[static_cast<size_t>(from)].name +
-                (to == DataType::kFloat ? "/float" : "/bfloat16");
-    cast.op = "Cast";
-    cast.opset = 21;
-    cast.inputs = {from};
-    cast.outputs = {graph_.AddValue(cast.name)};
-    cast.attributes = {{"to", static_cast<int64_t>(to)}};
-    graph_.nodes.push_back(std::move(cast));
+    graph_.nodes.push_back(MakeCast(graph_, from, to));
     return graph_.nodes.back().outputs[0];
   }
 

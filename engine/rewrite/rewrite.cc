@@ -51,20 +51,22 @@ absl::Status RemoveNoOps(Graph& graph) {
 }
 
 absl::Status FoldConstants(Graph& graph, bool dequantize) {
-  constexpr size_t kMaxBytes = size_t{256} << 20;
+  constexpr size_t kMaxBytes = size_t{256} << 20;  // beside four times what a node reads
   for (const Node& node : graph.nodes) {
     bool constant = !node.inputs.empty();
     std::vector<const Tensor*> inputs;
+    size_t max_bytes = kMaxBytes;
     for (const ValueId id : node.inputs) {
       constant = constant && (id == kNoValue || graph.is_constant(id));
       inputs.push_back(id == kNoValue || !constant ? nullptr : &graph.constant(id));
+      if (inputs.back() != nullptr) max_bytes += 4 * inputs.back()->bytes();
     }
     const KernelEntry* entry = FindKernel(node.domain, node.op, node.opset);
     if (!constant || entry == nullptr) continue;
     if (!dequantize && node.domain.empty() && node.op == "DequantizeLinear") continue;
     absl::StatusOr<std::unique_ptr<Kernel>> kernel = entry->make(node, graph);
     if (!kernel.ok()) continue;  // reported, with the node's name, when kernels are made
-    absl::StatusOr<std::vector<Tensor>> outputs = Evaluate(node, **kernel, inputs, 1, kMaxBytes);
+    absl::StatusOr<std::vector<Tensor>> outputs = Evaluate(node, **kernel, inputs, 1, max_bytes);
     if (absl::IsOutOfRange(outputs.status()) || absl::IsUnimplemented(outputs.status())) continue;
     if (!outputs.ok()) return Annotate(outputs.status(), Describe(node));
     for (size_t i = 0; i < outputs->size(); ++i) {
@@ -86,6 +88,7 @@ absl::Status Rewrite(Graph& graph, Precision precision) {
     return absl::FailedPreconditionError(
         "precision bf16: this processor has no AVX-512 BF16; choose f32 or auto");
   }
+  WidenHalves(graph);
   RETURN_IF_ERROR(RemoveNoOps(graph));
   ExpandQuantizedOperators(graph);
   RETURN_IF_ERROR(FoldConstants(graph, /*dequantize=*/false));

@@ -14,6 +14,9 @@ namespace baton::engine {
 // what `precision` needs. REQUIRES: not kAuto.
 absl::Status Rewrite(Graph& graph, Precision precision);
 
+// What is stored as float16 or bfloat16 is computed on floats; inputs and outputs stay what they
+// are.
+void WidenHalves(Graph& graph);
 // Identity, Dropout (inference) and the like vanish.
 absl::Status RemoveNoOps(Graph& graph);
 // Nodes with constant inputs become constants; DequantizeLinear where `dequantize`.
@@ -44,6 +47,8 @@ void FuseAttention(Graph& graph, const std::vector<std::optional<Meta>>& metas);
 absl::Status FusePostOps(Graph& graph, const std::vector<std::optional<Meta>>& metas);
 // Products on bfloat16. Last.
 void LowerPrecision(Graph& graph, const std::vector<std::optional<Meta>>& metas);
+// A node that casts a value, not yet in the graph.
+Node MakeCast(Graph& graph, ValueId from, DataType to);
 // Nodes whose results nobody uses.
 void RemoveDeadNodes(Graph& graph);
 

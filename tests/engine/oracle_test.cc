@@ -15,6 +15,7 @@
 #include "engine/dnnl_util.h"
 #include "engine/model.h"
 #include "engine/session.h"
+#include "engine/tensor_types.h"
 #include "tests/support/nets.h"
 #include "tests/support/onnxruntime.h"
 
@@ -67,6 +68,21 @@ std::vector<Tensor> Patterns(int64_t batch) {
     }
   }
   return {images};
+}
+
+template <typename To>
+Tensor ConvertedTo(const Tensor& from) {
+  Tensor to(DataTypeOf<To>(), from.shape());
+  const auto convert = [&](const auto& values) {
+    std::transform(values.begin(), values.end(), to.mutable_values<To>().begin(),
+                   [](auto value) { return ConvertElement<To>(value); });
+  };
+  if (from.type() == DataType::kFloat16) {
+    convert(from.values<Float16>());
+  } else {
+    convert(from.values<float>());
+  }
+  return to;
 }
 
 // Words, and which of them count: each text of a batch is shorter than the one before.
@@ -155,6 +171,10 @@ const Net kPpOcrRec = {"PpOcrRec", Exported("ppocr_rec"), Words(48, 320)};
 const Net kResNet50Qdq = {"ResNet50Qdq", Exported("resnet50_qdq"), Patterns};
 const Net kResNet50Qop = {"ResNet50Qop", Exported("resnet50_qop"), Patterns};
 const Net kResNet50Dynamic = {"ResNet50Dynamic", Exported("resnet50_dynamic"), Patterns};
+const Net kMobileNetV2Fp16 = {
+    "MobileNetV2Fp16", Exported("mobilenet_v2_fp16"),
+    [](int64_t batch) { return std::vector<Tensor>{ConvertedTo<Float16>(Patterns(batch)[0])}; }};
+const Net kMiniLmFp16 = {"MiniLmFp16", Exported("minilm_fp16"), Texts(128)};
 const Net kMobileNetV2Qdq = {"MobileNetV2Qdq", Exported("mobilenet_v2_qdq"), Patterns};
 const Net kMiniLmQdq = {"MiniLmQdq", Exported("minilm_qdq"), Texts(128)};
 const Net kMiniLmDynamic = {"MiniLmDynamic", Exported("minilm_dynamic"), Texts(128)};
@@ -228,15 +248,16 @@ class OracleTest : public ::testing::TestWithParam<std::tuple<Net, int64_t, int>
     const auto plan = loaded.model->GetPlan(ShapesOf(inputs), threads);
     ASSERT_TRUE(plan.ok()) << plan.status();
     plan_ = *plan;
-    want_ = (*expected)[0];
+    want_ = ConvertedTo<float>((*expected)[0]);
     Session session;
     // Twice: the second run uses memory that the first has left behind.
     for (Tensor& got : got_) {
       const auto actual = session.Run(*plan_, views);
       ASSERT_TRUE(actual.ok()) << actual.status();
       ASSERT_EQ(actual->size(), 1u);
+      ASSERT_EQ((*actual)[0].type, (*expected)[0].type());
       ASSERT_EQ((*actual)[0].shape, want_.shape());
-      got = Tensor::Copy((*actual)[0]);
+      got = ConvertedTo<float>(Tensor::Copy((*actual)[0]));
     }
   }
 
@@ -282,6 +303,14 @@ OnnxRuntime* OracleTest::runtime_ = nullptr;
 TEST_P(OracleTest, ResultsEqualOnnxRuntimes) {
   RunBoth();
   if (!HasFatalFailure()) ExpectNear(1e-4f);
+}
+
+// Networks of float16: ONNX Runtime rounds between operators, too.
+class Float16Test : public OracleTest {};
+
+TEST_P(Float16Test, ResultsAreNearOnnxRuntimes) {
+  RunBoth();
+  if (!HasFatalFailure()) ExpectNear(5e-3f);
 }
 
 // Weights and activations of 8 bits of precision, sums of 24.
@@ -366,6 +395,10 @@ INSTANTIATE_TEST_SUITE_P(Nets, Bfloat16Test,
                                                               kDetector, kMiniLm128, kPpOcrDet,
                                                               kPpOcrCls, kPpOcrRec),
                                             ::testing::Values(1, 3, 8), ::testing::Values(1, 2)),
+                         NameOf<::testing::TestParamInfo<OracleTest::ParamType>>);
+INSTANTIATE_TEST_SUITE_P(Nets, Float16Test,
+                         ::testing::Combine(::testing::Values(kMobileNetV2Fp16, kMiniLmFp16),
+                                            ::testing::Values(1, 3), ::testing::Values(2)),
                          NameOf<::testing::TestParamInfo<OracleTest::ParamType>>);
 INSTANTIATE_TEST_SUITE_P(Nets, QuantizedTest,
                          ::testing::Combine(::testing::Values(kResNet50Qdq, kMobileNetV2Qdq,

@@ -23,7 +23,7 @@ need() {  # need LIST NAME: adds it to the list, once, if it is not there yet
 }
 for name in "$@"; do
   case "$name" in
-    *_qdq | *_qop | *_dynamic)
+    *_qdq | *_qop | *_dynamic | *_fp16)
       need quantized "$name"
       [ -e "$dir/$name.onnx" ] || need exported "${name%_*}"
       ;;

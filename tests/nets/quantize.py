@@ -1,9 +1,10 @@
-"""Networks quantized by ONNX Runtime's own quantizer, as its documents recommend for CPUs:
+"""Networks made smaller by ONNX Runtime's own tools, quantized as its documents recommend for CPUs:
 quantize.py NAME… DIRECTORY makes DIRECTORY/NAME.onnx, where NAME is that of a network of export.py,
-which must lie there, and how it is quantized:
+which must lie there, and what is done to it:
   _qdq      statically, QuantizeLinear and DequantizeLinear around operators on floats
   _qop      statically, operators on integers (QLinearConv …)
   _dynamic  activations as they come (DynamicQuantizeLinear, MatMulInteger, ConvInteger)
+  _fp16     not quantized: all floats, inputs and outputs too, are float16
 Weights are int8, statically with a scale for each channel; activations are int8 in the first format,
 else uint8."""
 
@@ -16,6 +17,7 @@ import numpy as np
 import onnx
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers import float16
 
 FORMATS = {"qdq": quantization.QuantFormat.QDQ, "qop": quantization.QuantFormat.QOperator}
 ACTIVATIONS = {"qdq": quantization.QuantType.QInt8, "qop": quantization.QuantType.QUInt8}
@@ -58,6 +60,10 @@ class Samples(quantization.CalibrationDataReader):
 
 def quantize(source, target, how):
     unfinished = target.with_suffix(".new")
+    if how == "fp16":
+        onnx.save(float16.convert_float_to_float16(onnx.load(source)), unfinished)
+        unfinished.rename(target)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         prepared = pathlib.Path(scratch) / "prepared.onnx"
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
@@ -75,7 +81,7 @@ def main():
     directory = pathlib.Path(directory)
     for name in names:
         base, _, how = name.rpartition("_")
-        if not base or how not in (*FORMATS, "dynamic"):
+        if not base or how not in (*FORMATS, "dynamic", "fp16"):
             sys.exit(f"{__doc__}\n\nThere is no {name}.")
         quantize(directory / f"{base}.onnx", directory / f"{name}.onnx", how)
 
