@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "engine/base/mutex.h"
 #include "engine/base/status.h"
+#include "engine/head.h"
 #include "engine/kernel_table.h"
 #include "engine/onnx_import.h"
 #include "engine/plan.h"
@@ -91,7 +92,6 @@ class ModelImpl final : public Model {
       : options_(options),
         loaded_(std::move(loaded)),
         structure_(structure),
-        constant_bytes_(ConstantBytes(loaded_->graph, /*held=*/false)),
         held_bytes_(ConstantBytes(loaded_->graph, /*held=*/true)) {}
 
   const Signature& signature() const override { return loaded_->graph.signature; }
@@ -107,12 +107,12 @@ class ModelImpl final : public Model {
     if (pieces.plan != nullptr) {
       return Keep(PlanImpl::OfPieces(loaded_, input_shapes, threads, pieces));
     }
-    return Compile(input_shapes, threads);
+    return Compile(loaded_, input_shapes, threads);
   }
 
   std::shared_ptr<const Plan> FindPlan(absl::Span<const Shape> input_shapes,
                                        int threads) const override {
-    return Find(input_shapes, threads);
+    return Find(*loaded_, input_shapes, threads);
   }
 
   size_t weight_bytes() const override {
@@ -136,10 +136,11 @@ class ModelImpl final : public Model {
     return plan.known_bytes() + plan.steps().size() * 10000 + 1000;
   }
 
-  std::shared_ptr<const PlanImpl> Find(absl::Span<const Shape> input_shapes, int threads) const {
+  std::shared_ptr<const PlanImpl> Find(const LoadedGraph& loaded,
+                                       absl::Span<const Shape> input_shapes, int threads) const {
     MutexLock lock(mu_);
     for (auto it = plans_.begin(); it != plans_.end(); ++it) {
-      if ((*it)->threads() != threads ||
+      if (&(*it)->loaded() != &loaded || (*it)->threads() != threads ||
           absl::MakeConstSpan((*it)->input_shapes()) != input_shapes) {
         continue;
       }
@@ -162,12 +163,12 @@ class ModelImpl final : public Model {
     return plan;
   }
 
-  absl::StatusOr<std::shared_ptr<const PlanImpl>> Compile(absl::Span<const Shape> input_shapes,
-                                                          int threads) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(compile_mu_) {
-    if (auto plan = Find(input_shapes, threads)) return plan;
+  absl::StatusOr<std::shared_ptr<const PlanImpl>> Compile(
+      const std::shared_ptr<const LoadedGraph>& loaded, absl::Span<const Shape> input_shapes,
+      int threads) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(compile_mu_) {
+    if (auto plan = Find(*loaded, input_shapes, threads)) return plan;
     ASSIGN_OR_RETURN(std::shared_ptr<const PlanImpl> plan,
-                     PlanImpl::Compile(loaded_, input_shapes, threads));
+                     PlanImpl::Compile(loaded, input_shapes, threads));
     return Keep(std::move(plan));
   }
 
@@ -177,9 +178,10 @@ class ModelImpl final : public Model {
     Pieces pieces;
     const int64_t batch = BatchOf(input_shapes);
     if (batch < std::max(2, threads) || !RowsAreIndependent()) return pieces;
+    const auto& trunk = head_ ? head_->trunk : loaded_;
     // As many rows as make it worth to read all weights for them; the same work for every thread.
-    const int64_t most =
-        std::max<int64_t>(1, static_cast<int64_t>(constant_bytes_ / kWeightBytesOfARow));
+    const int64_t most = std::max<int64_t>(
+        1, static_cast<int64_t>(ConstantBytes(trunk->graph, /*held=*/false) / kWeightBytesOfARow));
     const int64_t rows_of_a_thread = batch / threads;
     pieces.lanes = threads;
     pieces.rounds = (rows_of_a_thread + most - 1) / most;
@@ -187,20 +189,29 @@ class ModelImpl final : public Model {
     if (pieces.rows == batch) return pieces;
     std::vector<Shape> shapes(input_shapes.begin(), input_shapes.end());
     for (Shape& shape : shapes) shape[0] = pieces.rows;
-    ASSIGN_OR_RETURN(auto plan, Compile(shapes, 1));
+    ASSIGN_OR_RETURN(auto plan, Compile(trunk, shapes, 1));
     double flops = 0;
     for (const StepInfo& step : plan->steps()) flops += step.flops;
     if (flops < kFlopsOfAPiece) return pieces;
     if (const int64_t rest = batch - pieces.rows * pieces.rounds * threads; rest > 0) {
       for (Shape& shape : shapes) shape[0] = rest;
-      ASSIGN_OR_RETURN(pieces.rest, Compile(shapes, threads));
+      ASSIGN_OR_RETURN(pieces.rest, Compile(trunk, shapes, threads));
+    }
+    if (head_) {
+      Shape rows = plan->output_shapes()[0];
+      rows[0] = batch;
+      ASSIGN_OR_RETURN(pieces.head, Compile(head_->head, {rows}, threads));
     }
     pieces.plan = std::move(plan);
     return pieces;
   }
 
+  // Finds the head as well, where they are.
   bool RowsAreIndependent() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(compile_mu_) {
-    if (!rows_are_independent_) rows_are_independent_ = engine::RowsAreIndependent(*loaded_);
+    if (!rows_are_independent_) {
+      rows_are_independent_ = engine::RowsAreIndependent(*loaded_);
+      if (*rows_are_independent_) head_ = SplitHead(*loaded_);
+    }
     return *rows_are_independent_;
   }
 
@@ -246,10 +257,11 @@ class ModelImpl final : public Model {
   const ModelOptions options_;
   const std::shared_ptr<const LoadedGraph> loaded_;
   const uint64_t structure_;
-  const size_t constant_bytes_, held_bytes_;
+  const size_t held_bytes_;
   mutable Mutex compile_mu_;  // one compilation at a time; never held together with waiting readers
   // Found out when there is a batch for the first time.
   mutable std::optional<bool> rows_are_independent_ ABSL_GUARDED_BY(compile_mu_);
+  mutable std::optional<TrunkAndHead> head_ ABSL_GUARDED_BY(compile_mu_);
   mutable Mutex mu_ ABSL_ACQUIRED_AFTER(compile_mu_);
   mutable std::list<std::shared_ptr<const PlanImpl>> plans_ ABSL_GUARDED_BY(mu_);  // latest first
   mutable size_t plan_bytes_ ABSL_GUARDED_BY(mu_) = 0;

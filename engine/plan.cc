@@ -592,8 +592,14 @@ std::shared_ptr<const PlanImpl> PlanImpl::OfPieces(std::shared_ptr<const LoadedG
   plan->threads_ = threads;
   plan->input_shapes_.assign(input_shapes.begin(), input_shapes.end());
   plan->infos_ = pieces.plan->steps();
-  for (const PlannedOutput& piece : pieces.plan->outputs()) {
-    PlannedOutput output = piece;
+  for (StepInfo& info : plan->infos_) info.flops *= static_cast<double>(pieces.rounds);
+  const PlanImpl& last = pieces.head != nullptr ? *pieces.head : *pieces.plan;
+  if (pieces.head != nullptr) {
+    const std::vector<StepInfo>& steps = last.steps();
+    plan->infos_.insert(plan->infos_.end(), steps.begin(), steps.end());
+  }
+  for (const PlannedOutput& given : last.outputs()) {
+    PlannedOutput output = given;
     output.shape[0] = input_shapes[0][0];
     plan->output_shapes_.push_back(output.shape);
     plan->outputs_.push_back(std::move(output));

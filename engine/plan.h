@@ -18,7 +18,7 @@ namespace baton::engine {
 // A graph that will not change any more, with the kernel of each node.
 struct LoadedGraph {
   Graph graph;
-  std::vector<std::unique_ptr<Kernel>> kernels;
+  std::vector<std::shared_ptr<const Kernel>> kernels;
 };
 
 struct Buffer {
@@ -52,10 +52,12 @@ struct PlannedOutput {
 class PlanImpl;
 
 // A batch that is run in pieces of some rows: rounds of a piece on each thread, and what is left
-// then by all threads together. Rows are the first dimension of every input and output.
+// then by all threads together; then the model's head for the whole batch, where it is split off
+// (head.h). Rows are the first dimension of every input and output.
 struct Pieces {
   std::shared_ptr<const PlanImpl> plan;  // of a piece, for one thread
   std::shared_ptr<const PlanImpl> rest;  // for all threads; null: nothing is left
+  std::shared_ptr<const PlanImpl> head;  // for all threads; null: pieces make the model's outputs
   int64_t rows = 0, rounds = 0;
   int lanes = 0;  // pieces of a round
 };
@@ -82,7 +84,7 @@ class PlanImpl final : public Plan {
   const std::vector<PlannedOutput>& outputs() const { return outputs_; }
   const LoadedGraph& loaded() const { return *loaded_; }
   // Null unless the plan is one of pieces; it has no steps of its own then, and infos are those of
-  // a piece.
+  // all pieces of a lane, then those of the head.
   const Pieces* pieces() const { return pieces_.plan == nullptr ? nullptr : &pieces_; }
   size_t scratch_bytes() const { return scratch_bytes_; }
   size_t known_bytes() const { return known_bytes_; }

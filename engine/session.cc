@@ -48,7 +48,9 @@ struct Binding {
   std::vector<std::unique_ptr<StepState>> states;
   std::vector<TensorView> outputs;
   std::vector<Tensor> dynamic;  // by buffer; empty where not dynamic
-  // Of a plan of pieces: what each lane reads, by input; then what the rest reads.
+  // Of a plan of pieces: what they have made, by output; then what each lane reads, by input; then
+  // what the rest reads.
+  std::vector<TensorView> gathered;
   std::vector<std::vector<TensorView>> piece_inputs;
   std::vector<absl::Status> statuses;  // of each lane
 };
@@ -78,6 +80,11 @@ size_t RowBytes(DataType type, const Shape& shape) {
 
 void BindPieces(const PlanImpl& plan, const Pieces& pieces, Binding& binding) {
   const auto& infos = plan.loaded().graph.signature.inputs;
+  for (const PlannedOutput& output : pieces.plan->outputs()) {
+    Shape shape = output.shape;
+    shape[0] = plan.input_shapes()[0][0];
+    binding.gathered.push_back({output.type, std::move(shape), nullptr});
+  }
   const auto add = [&](const PlanImpl& piece) {
     std::vector<TensorView> views;
     for (size_t i = 0; i < infos.size(); ++i) {
@@ -107,12 +114,14 @@ struct Session::State {
 
   Binding& Bind(const PlanImpl& plan);
   absl::Status RunDynamic(const PlanImpl& plan, const PlannedStep& step, Binding& binding);
-  // `between`: called between steps; may be null.
+  // `around` runs each step, by its number from `first_step` on. `between`: called between steps;
+  // may be null.
   template <typename Around>
   absl::StatusOr<absl::Span<const TensorView>> Run(const PlanImpl& plan,
                                                    absl::Span<const TensorView> inputs,
                                                    const Around& around,
-                                                   const std::function<void()>* between);
+                                                   const std::function<void()>* between,
+                                                   size_t first_step = 0);
   template <typename Around>
   absl::StatusOr<absl::Span<const TensorView>> RunPieces(const PlanImpl& plan, Binding& binding,
                                                          absl::Span<const TensorView> inputs,
@@ -206,7 +215,7 @@ absl::Status Session::State::RunPiece(const PlanImpl& piece, Binding& binding, s
   State& state = *lanes[lane < lanes.size() ? lane : 0];
   ASSIGN_OR_RETURN(const auto outputs, state.Run(piece, views, around, between));
   for (size_t i = 0; i < outputs.size(); ++i) {
-    char* const all = static_cast<char*>(const_cast<void*>(binding.outputs[i].data));
+    char* const all = static_cast<char*>(const_cast<void*>(binding.gathered[i].data));
     const size_t row = RowBytes(outputs[i].type, outputs[i].shape);
     std::memcpy(all + static_cast<size_t>(first_row) * row, outputs[i].data, outputs[i].bytes());
   }
@@ -219,10 +228,10 @@ absl::StatusOr<absl::Span<const TensorView>> Session::State::RunPieces(
     const Around& around, const std::function<void()>* between) {
   const Pieces& pieces = *plan.pieces();
   size_t bytes = 0;
-  for (const TensorView& output : binding.outputs) bytes += (output.bytes() + 63) / 64 * 64;
+  for (const TensorView& output : binding.gathered) bytes += (output.bytes() + 63) / 64 * 64;
   results.Reserve(bytes);
   bytes = 0;
-  for (TensorView& output : binding.outputs) {
+  for (TensorView& output : binding.gathered) {
     output.data = results.data() + bytes;
     bytes += (output.bytes() + 63) / 64 * 64;
   }
@@ -249,13 +258,16 @@ absl::StatusOr<absl::Span<const TensorView>> Session::State::RunPieces(
   if (pieces.rest != nullptr) {
     RETURN_IF_ERROR(RunPiece(*pieces.rest, binding, count, row, inputs, kJustRun, between));
   }
-  return absl::Span<const TensorView>(binding.outputs);
+  if (pieces.head == nullptr) return absl::Span<const TensorView>(binding.gathered);
+  if (between != nullptr) (*between)();
+  return lanes[0]->Run(*pieces.head, binding.gathered, around, between,
+                       pieces.plan->steps().size());
 }
 
 template <typename Around>
 absl::StatusOr<absl::Span<const TensorView>> Session::State::Run(
     const PlanImpl& plan, absl::Span<const TensorView> inputs, const Around& around,
-    const std::function<void()>* between) {
+    const std::function<void()>* between, size_t first_step) {
   RETURN_IF_ERROR(CheckInputs(plan, inputs));
   Binding& binding = Bind(plan);
   if (plan.pieces() != nullptr) return RunPieces(plan, binding, inputs, around, between);
@@ -271,7 +283,7 @@ absl::StatusOr<absl::Span<const TensorView>> Session::State::Run(
     const PlannedStep& step = steps[i];
     if (i > 0 && between != nullptr) (*between)();
     absl::Status status;
-    around(i, [&] {
+    around(first_step + i, [&] {
       if (step.step == nullptr) {
         status = RunDynamic(plan, step, binding);
         return;

@@ -35,7 +35,7 @@ ENGINE = (
     ("rewrite", ("engine/rewrite/",),
      ("base", "tensor", "model.h", "graph", "dnnl_util", "kernel", "kernels", "kernel_table",
       "plan")),
-    ("rows", ("engine/rows",), ("tensor", "graph", "kernel", "kernels", "plan")),
+    ("rows", ("engine/rows", "engine/head"), ("tensor", "graph", "kernel", "kernels", "plan")),
     ("model", ("engine/model",),
      ("base", "tensor", "model.h", "graph", "onnx_import", "dnnl_util", "kernel", "kernel_table",
       "plan", "rewrite", "rows")),

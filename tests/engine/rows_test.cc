@@ -2,6 +2,7 @@
 // give alone.
 #include "engine/rows.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -227,8 +228,30 @@ const Pieces* PiecesOf(const Model& model, int64_t batch, int threads) {
   return plan.ok() ? static_cast<const PlanImpl&>(**plan).pieces() : nullptr;
 }
 
-TEST(PiecesTest, GiveWhatRowsGiveAlone) {
-  const auto model = Model::Parse(Convolutions(false), "", {});
+// The same with a head: products of rows whose weights do not stay in a cache.
+std::string Classifier() {
+  ModelBuilder m(18);
+  m.Input("x", DataType::kFloat, {-1, 16, 40, 40});
+  m.Constant("w", RandomTensor({32, 16, 3, 3}, 1));
+  m.Constant("hidden", RandomTensor({32, 2048}, 2));
+  m.Constant("classes", RandomTensor({2048, 130}, 3));
+  m.Node("Conv", {"x", "w"}, {"a"});
+  m.Node("GlobalAveragePool", {"a"}, {"p"});
+  m.Node("Flatten", {"p"}, {"f"});
+  m.Node("MatMul", {"f", "hidden"}, {"h"});
+  m.Node("Sigmoid", {"h"}, {"s"});
+  m.Node("MatMul", {"s", "classes"}, {"y"});
+  m.Node("Softmax", {"y"}, {"z"});
+  m.Output("y", DataType::kFloat, {-1, 130});
+  m.Output("z", DataType::kFloat, {-1, 130});
+  return m.Build();
+}
+
+class PiecesTest : public ::testing::TestWithParam<bool> {};
+
+TEST_P(PiecesTest, GiveWhatRowsGiveAlone) {
+  const bool has_head = GetParam();
+  const auto model = Model::Parse(has_head ? Classifier() : Convolutions(false), "", {});
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ(PiecesOf(**model, 1, 2), nullptr);
   const Tensor x = RandomTensor({7, 16, 40, 40}, 3);
@@ -250,12 +273,18 @@ TEST(PiecesTest, GiveWhatRowsGiveAlone) {
       if (batch > 1) {
         ASSERT_NE(pieces, nullptr) << batch << " rows, " << threads << " threads";
         EXPECT_EQ(pieces->rest != nullptr, batch % threads != 0);
+        ASSERT_EQ(pieces->head != nullptr, has_head);
+        if (has_head) {
+          EXPECT_EQ(pieces->head->steps().size(), 3U);
+        }
       }
       for (int run = 0; run < 2; ++run) {
         std::vector<double> seconds;
         const auto out = run == 0 ? session.Run(**plan, {&view, 1})
                                   : session.RunProfiled(**plan, {&view, 1}, seconds);
         ASSERT_TRUE(out.ok()) << out.status();
+        EXPECT_EQ(seconds.size(), run == 0 ? 0 : (*plan)->steps().size());
+        EXPECT_THAT(seconds, ::testing::Each(::testing::Gt(0)));
         for (size_t o = 0; o < 2; ++o) {
           ASSERT_EQ((*out)[o].shape, (*plan)->output_shapes()[o]);
           const auto values = (*out)[o].values<float>();
@@ -270,14 +299,18 @@ TEST(PiecesTest, GiveWhatRowsGiveAlone) {
   }
 }
 
-TEST(PiecesTest, AreNotMadeWhereRowsDependOnEachOther) {
+INSTANTIATE_TEST_SUITE_P(Models, PiecesTest, ::testing::Bool(), [](const auto& info) {
+  return std::string(info.param ? "WithHead" : "WithoutHead");
+});
+
+TEST(PiecesChoiceTest, AreNotMadeWhereRowsDependOnEachOther) {
   const auto model = Model::Parse(Convolutions(true), "", {});
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ(PiecesOf(**model, 4, 1), nullptr);
   EXPECT_EQ(PiecesOf(**model, 4, 2), nullptr);
 }
 
-TEST(PiecesTest, TheHookBetweenStepsIsCalled) {
+TEST(PiecesChoiceTest, TheHookBetweenStepsIsCalled) {
   const auto model = Model::Parse(Convolutions(false), "", {});
   ASSERT_TRUE(model.ok()) << model.status();
   const Tensor x = RandomTensor({4, 16, 40, 40}, 3);
