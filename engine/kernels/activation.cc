@@ -1,10 +1,12 @@
-// Element-wise float activations that oneDNN has; they keep whatever layout their input has.
+// Element-wise float activations, by oneDNN or by vectors of our own; they keep whatever layout
+// their input has.
 #include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "engine/base/status.h"
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/vector_activation.h"
 
 namespace baton::engine {
 namespace {
@@ -12,8 +14,10 @@ namespace {
 class ActivationKernel final : public Kernel {
  public:
   // `other_types` prepares what is not float; null: nothing does.
-  ActivationKernel(Eltwise eltwise, std::unique_ptr<Kernel> other_types)
-      : eltwise_(eltwise), other_types_(std::move(other_types)) {}
+  ActivationKernel(const PostOp& activation, std::unique_ptr<Kernel> other_types)
+      : eltwise_(*ToEltwise(activation.op, activation.alpha, activation.beta)),
+        vector_(ToVectorActivation(activation)),
+        other_types_(std::move(other_types)) {}
   bool AcceptsLayouts() const override { return true; }
 
   absl::StatusOr<std::unique_ptr<Step>> Prepare(PrepareContext& c) const override {
@@ -33,6 +37,9 @@ class ActivationKernel final : public Kernel {
       return MakeStep([](const RunContext&) { return absl::OkStatus(); });
     }
     const int threads = c.ThreadsFor(0, 2.0 * static_cast<double>(x.bytes()));
+    if (vector_ && IsFasterAsVector(*vector_, x)) {
+      return MakeActivationStep(*vector_, x, /*from=*/0, /*added=*/-1, threads);
+    }
     const ScopedThreads scope(threads);
     const std::optional<DnnlPrimitive> made = MakeEltwise(x.dnnl(), eltwise_, MakeAttr({}));
     if (!made) return absl::UnimplementedError("oneDNN cannot do this");
@@ -44,6 +51,7 @@ class ActivationKernel final : public Kernel {
 
  private:
   const Eltwise eltwise_;
+  const std::optional<VectorActivation> vector_;
   const std::unique_ptr<Kernel> other_types_;
 };
 
@@ -101,14 +109,11 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeActivation(const Node& node, const G
   if (!node.has_input(0)) return absl::InvalidArgumentError("expected an input");
   ASSIGN_OR_RETURN(const std::vector<PostOp> post_ops, ActivationPostOps(node, graph));
   BATON_CHECK_MSG(post_ops.size() == 1, node.op);
-  const std::optional<Eltwise> eltwise =
-      ToEltwise(post_ops[0].op, post_ops[0].alpha, post_ops[0].beta);
-  BATON_CHECK_MSG(eltwise.has_value(), node.op);
   std::unique_ptr<Kernel> other_types;
   if (node.op == "HardSwish" || node.op == "Mish") {
     ASSIGN_OR_RETURN(other_types, MakeUnary(node, graph));
   }
-  return std::make_unique<ActivationKernel>(*eltwise, std::move(other_types));
+  return std::make_unique<ActivationKernel>(post_ops[0], std::move(other_types));
 }
 
 }  // namespace baton::engine

@@ -8,6 +8,7 @@
 #include "engine/kernels/integer_product.h"
 #include "engine/kernels/kernels.h"
 #include "engine/kernels/parallel.h"
+#include "engine/kernels/vector_activation.h"
 #include "engine/kernels/window.h"
 #include "engine/kernels/winograd.h"
 
@@ -187,7 +188,11 @@ class ConvKernel final : public Kernel {
     }
     const int threads = c.ThreadsFor(flops, 0);
     const ScopedThreads scope(threads);
-    const std::optional<DnnlPrimitive> made = Choose(spec, c.input(0), numbers, x, w, y);
+    const auto post_ops = absl::MakeConstSpan(numbers.post_ops);
+    const size_t done = PostOpsInside(numbers, y);
+    const dnnl::primitive_attr attr = MakeAttr(
+        post_ops.first(done), numbers.integers ? &numbers.integers->quantization : nullptr);
+    const std::optional<DnnlPrimitive> made = Choose(spec, attr, c.input(0), numbers, x, w, y);
     if (!made) return absl::UnimplementedError("oneDNN has no convolution of this form");
 
     RETURN_IF_ERROR(c.SetInputLayout(0, made->src));
@@ -208,7 +213,9 @@ class ConvKernel final : public Kernel {
       arguments.push_back({DNNL_ARG_BIAS, made->bias, From::kInput, 2});
     }
     const Meta output{numbers.dst, y, made->dst};
-    const int residual = ResidualInput(numbers.post_ops);
+    const int added = ResidualInput(post_ops.subspan(done));
+    if (added >= 0) RETURN_IF_ERROR(c.SetInputLayout(static_cast<size_t>(added), made->dst));
+    const int residual = ResidualInput(post_ops.first(done));
     if (residual >= 0) {
       RETURN_IF_ERROR(c.SetOverwrite(0, static_cast<size_t>(residual), output));
     } else {
@@ -230,7 +237,9 @@ class ConvKernel final : public Kernel {
       return std::make_unique<RunTimeStep>(std::move(parts));
     }
     if (has_integers_) AddFixed(QuantizationArguments(numbers.integers->quantization), arguments);
-    return MakeDnnlStep(*made, std::move(arguments), threads, flops);
+    std::vector<std::unique_ptr<Step>> steps;
+    steps.push_back(MakeDnnlStep(*made, std::move(arguments), threads, flops));
+    return Finish(std::move(steps), post_ops.subspan(done), output, c);
   }
 
  private:
@@ -266,9 +275,39 @@ class ConvKernel final : public Kernel {
     steps.push_back(
         MakeWinogradStep(Winograd(spec, tile, post_ops.first(done), c.ThreadsFor(flops, 0)),
                          winograd_.Get(weights, tile), c.has_input(2) ? 2 : -1, residual, flops));
-    const int light = c.ThreadsFor(0, 2.0 * static_cast<double>(output.bytes()));
-    for (const PostOp& op : post_ops.subspan(done)) {
-      ASSIGN_OR_RETURN(steps.emplace_back(), MakePostStep(op, *output.layout, light));
+    return Finish(std::move(steps), post_ops.subspan(done), output, c);
+  }
+
+  // How many post-ops oneDNN's convolution does itself: not those from an activation on that is
+  // faster as a step of its own, where only the residual may follow.
+  static size_t PostOpsInside(const Numbers& numbers, const Shape& y) {
+    constexpr int64_t kFew = 4096;  // elements for which a step of its own costs more than it saves
+    const auto& ops = numbers.post_ops;
+    if (numbers.integers || NumElements(y) < kFew || BestIsa() == Isa::kPlain) return ops.size();
+    for (size_t i = 0; i < ops.size(); ++i) {
+      const std::optional<VectorActivation> activation = ToVectorActivation(ops[i]);
+      const auto after = absl::MakeConstSpan(ops).subspan(i + 1);
+      const bool last = after.empty() || (after.size() == 1 && ResidualInput(after) >= 0);
+      if (activation && last && activation->kind == VectorActivation::Kind::kSwish) return i;
+    }
+    return ops.size();
+  }
+
+  // `steps`, and after them the post-ops that they leave, in place.
+  static absl::StatusOr<std::unique_ptr<Step>> Finish(std::vector<std::unique_ptr<Step>> steps,
+                                                      absl::Span<const PostOp> post_ops,
+                                                      const Meta& output, const PrepareContext& c) {
+    const int threads = c.ThreadsFor(0, 2.0 * static_cast<double>(output.bytes()));
+    for (size_t i = 0; i < post_ops.size(); ++i) {
+      const std::optional<VectorActivation> activation = ToVectorActivation(post_ops[i]);
+      if (activation && IsFasterAsVector(*activation, output)) {
+        int added = -1;
+        if (i + 1 < post_ops.size()) added = ResidualInput(post_ops.subspan(i + 1, 1));
+        steps.push_back(MakeActivationStep(*activation, output, /*from=*/-1, added, threads));
+        if (added >= 0) ++i;
+      } else {
+        ASSIGN_OR_RETURN(steps.emplace_back(), MakePostStep(post_ops[i], *output.layout, threads));
+      }
     }
     return steps.size() == 1 ? std::move(steps[0]) : MakeSequence(std::move(steps));
   }
@@ -357,10 +396,9 @@ class ConvKernel final : public Kernel {
   }
 
   // The first candidate that oneDNN runs with generated code; else the first that it runs at all.
-  std::optional<DnnlPrimitive> Choose(ConvSpec spec, const Meta& src, const Numbers& numbers,
-                                      const Shape& x, const Shape& w, const Shape& y) const {
-    const dnnl::primitive_attr attr =
-        MakeAttr(numbers.post_ops, numbers.integers ? &numbers.integers->quantization : nullptr);
+  std::optional<DnnlPrimitive> Choose(ConvSpec spec, const dnnl::primitive_attr& attr,
+                                      const Meta& src, const Numbers& numbers, const Shape& x,
+                                      const Shape& w, const Shape& y) const {
     std::optional<DnnlPrimitive> fallback;
     for (const Candidate& candidate : Candidates(src, numbers, x, w, y)) {
       spec.src = candidate.src;

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <string>
 
 #include "engine/base/check.h"
-#include "engine/kernel.h"
 #include "engine/kernels/simd.h"
 
 namespace baton::engine {
@@ -14,20 +12,6 @@ namespace {
 constexpr int kGroup = 4;   // vectors of columns that are summed at once
 constexpr int kChains = 8;  // sums at once: the next need not wait for the last
 constexpr int kBlock = 6;   // rows at once: their sums of a group just fit into AVX-512's registers
-
-BATON_INLINE void Activate(RowProduct::Activation activation, Vector& x) {
-  switch (activation) {
-    case RowProduct::Activation::kNone:
-      return;
-    case RowProduct::Activation::kRelu:
-      x = x < 0.0f ? Vector{} : x;  // NaN stays
-      return;
-    case RowProduct::Activation::kSigmoid:
-      return Sigmoid(x);
-    case RowProduct::Activation::kTanh:
-      return Tanh(x);
-  }
-}
 
 int64_t VectorsOf(int64_t n) { return (n + kLanes - 1) / kLanes; }
 
@@ -63,7 +47,7 @@ struct RowProduct::Loops {
     for (int v = 0; v < V; ++v) {
       Vector sum = sums[0][v];
       for (int u = 1; u < kUnroll; ++u) sum = sum + sums[u][v];
-      Activate(p.activation_, sum);
+      p.activation_.Run(sum);
       StoreUpTo(sum, columns - v * kLanes, y + v * kLanes);
     }
   }
@@ -94,7 +78,7 @@ struct RowProduct::Loops {
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) {
-        Activate(p.activation_, sums[r][v]);
+        p.activation_.Run(sums[r][v]);
         StoreUpTo(sums[r][v], columns - v * kLanes, y + r * p.n_ + v * kLanes);
       }
     }
@@ -166,18 +150,13 @@ struct RowProduct::Loops {
   }
 };
 
-std::optional<RowProduct::Activation> RowProduct::ActivationOf(absl::Span<const PostOp> post_ops) {
-  if (post_ops.empty()) return Activation::kNone;
-  if (post_ops.size() > 1 || post_ops[0].kind != PostOp::Kind::kActivation) return std::nullopt;
-  const std::string& op = post_ops[0].op;
-  if (op == "Relu") return Activation::kRelu;
-  if (op == "Sigmoid") return Activation::kSigmoid;
-  if (op == "Tanh") return Activation::kTanh;
-  return std::nullopt;
+std::optional<VectorActivation> RowProduct::ActivationOf(absl::Span<const PostOp> post_ops) {
+  if (post_ops.empty()) return VectorActivation{};
+  return post_ops.size() > 1 ? std::nullopt : ToVectorActivation(post_ops[0]);
 }
 
 RowProduct::RowProduct(const Tensor& weights, bool transposed, const Tensor& bias,
-                       Activation activation, Isa isa)
+                       const VectorActivation& activation, Isa isa)
     : k_(weights.shape()[transposed ? 1 : 0]),
       n_(weights.shape()[transposed ? 0 : 1]),
       activation_(activation),

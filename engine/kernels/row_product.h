@@ -10,24 +10,22 @@
 
 #include "absl/types/span.h"
 #include "engine/graph.h"
-#include "engine/kernels/simd.h"
+#include "engine/kernels/vector_activation.h"
 #include "engine/tensor.h"
 
 namespace baton::engine {
 
 class RowProduct {
  public:
-  enum class Activation { kNone, kRelu, kSigmoid, kTanh };
-
   // What a dense layer's `post_ops` come to; nothing if they are another thing.
-  static std::optional<Activation> ActivationOf(absl::Span<const PostOp> post_ops);
+  static std::optional<VectorActivation> ActivationOf(absl::Span<const PostOp> post_ops);
   // Whether a matrix is small enough: it stays in the second-level cache.
   static bool IsSmall(int64_t k, int64_t n) { return k * n <= kMostElements; }
 
   // `weights` float[k, n], or [n, k] if `transposed`; k > 0. `bias` float[n], or empty. REQUIRES:
   // the processor has `isa`.
-  RowProduct(const Tensor& weights, bool transposed, const Tensor& bias, Activation activation,
-             Isa isa = BestIsa());
+  RowProduct(const Tensor& weights, bool transposed, const Tensor& bias,
+             const VectorActivation& activation, Isa isa = BestIsa());
 
   // The most rows of one thread for which this is no slower than oneDNN.
   int64_t most_rows() const { return isa_ == Isa::kAvx512 ? kMostRows : 1; }
@@ -46,7 +44,7 @@ class RowProduct {
   struct Loops;
 
   const int64_t k_, n_;
-  const Activation activation_;
+  const VectorActivation activation_;
   const Isa isa_;
   void (*const run_)(const RowProduct&, const float*, float*, int64_t rows);
   // Columns by groups of up to 64, each: its biases, then row after row. Padded to whole vectors.

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "engine/kernels/parallel.h"
+#include "engine/kernels/vector_activation.h"
 
 namespace baton::engine {
 namespace {
@@ -25,64 +26,8 @@ int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t WholeBlocks(int64_t channels) { return DivideUp(channels, kLanes) * kLanes; }
 int64_t PointsOf(int64_t tile) { return (tile + 2) * (tile + 2); }
 
-// An activation, or the residual.
-struct Operation {
-  enum class Kind { kAdd, kRelu, kLeakyRelu, kClip, kSigmoid, kTanh, kSwish, kHardSwish };
-  Kind kind;
-  float alpha = 0, beta = 0;
-};
-
-std::optional<Operation> ToOperation(const PostOp& post_op) {
-  using Kind = Operation::Kind;
-  if (post_op.kind == PostOp::Kind::kAddInput) return Operation{Kind::kAdd};
-  static constexpr std::pair<const char*, Kind> kKinds[] = {
-      {"Relu", Kind::kRelu},          {"LeakyRelu", Kind::kLeakyRelu}, {"Clip", Kind::kClip},
-      {"Sigmoid", Kind::kSigmoid},    {"Tanh", Kind::kTanh},           {"Swish", Kind::kSwish},
-      {"HardSwish", Kind::kHardSwish}};
-  for (const auto& [op, kind] : kKinds) {
-    if (post_op.op == op) return Operation{kind, post_op.alpha, post_op.beta};
-  }
-  return std::nullopt;
-}
-
-bool LeavesZeros(const Operation& operation) {
-  if (operation.kind == Operation::Kind::kClip) return operation.alpha <= 0 && operation.beta >= 0;
-  return operation.kind != Operation::Kind::kSigmoid;
-}
-
-BATON_INLINE void Activate(const Operation& operation, Vector& x) {
-  const float alpha = operation.alpha, beta = operation.beta;
-  Vector y;
-  switch (operation.kind) {
-    case Operation::Kind::kAdd:
-      return;
-    case Operation::Kind::kRelu:
-      x = x < 0.0f ? Vector{} : x;  // NaN stays
-      return;
-    case Operation::Kind::kLeakyRelu:
-      x = x < 0.0f ? alpha * x : x;
-      return;
-    case Operation::Kind::kClip:
-      x = x < alpha ? Vector{} + alpha : x;
-      x = x > beta ? Vector{} + beta : x;
-      return;
-    case Operation::Kind::kSigmoid:
-      return Sigmoid(x);
-    case Operation::Kind::kTanh:
-      return Tanh(x);
-    case Operation::Kind::kSwish:
-      y = alpha * x;
-      Sigmoid(y);
-      x = x * y;
-      return;
-    case Operation::Kind::kHardSwish:
-      y = x * (1.0f / 6.0f) + 0.5f;
-      y = y < 0.0f ? Vector{} : y;
-      y = y > 1.0f ? Vector{} + 1.0f : y;
-      x = x * y;
-      return;
-  }
-}
+// A post-op: an activation, or, where there is none, the residual that is added.
+using Operation = std::optional<VectorActivation>;
 
 // What is done to a column or row of a tile with M results: of weights, input and sums. For points
 // 0, ±p… and infinity, by Lagrange's interpolation: product polynomials are known by their values
@@ -428,7 +373,7 @@ struct OutputLoop {
         const int64_t at =
             (place.image * blocks + o) * s.out_height * row + top * row + left * kLanes;
         for (const Operation& operation : p.operations) {
-          if (operation.kind == Operation::Kind::kAdd) {
+          if (!operation) {
             for (int64_t i = 0; i < rows; ++i) {
               for (int64_t j = 0; j < columns; ++j) {
                 Vector other;
@@ -438,7 +383,7 @@ struct OutputLoop {
             }
           } else {
             for (auto& some : sums) {
-              for (Vector& sum : some) Activate(operation, sum);
+              for (Vector& sum : some) operation->Run(sum);
             }
           }
         }
@@ -585,8 +530,9 @@ size_t WinogradWeights::bytes() const {
 size_t Winograd::PostOpsDone(absl::Span<const PostOp> post_ops, int64_t outputs) {
   const bool zeros_stay = outputs % kLanes != 0;
   const auto end = std::find_if_not(post_ops.begin(), post_ops.end(), [&](const PostOp& p) {
-    const std::optional<Operation> operation = ToOperation(p);
-    return operation && (!zeros_stay || LeavesZeros(*operation));
+    if (p.kind == PostOp::Kind::kAddInput) return true;
+    const Operation operation = ToVectorActivation(p);
+    return operation && (!zeros_stay || operation->LeavesZeros());
   });
   return static_cast<size_t>(end - post_ops.begin());
 }
@@ -603,7 +549,7 @@ Winograd::Winograd(const WinogradSpec& spec, int tile, absl::Span<const PostOp> 
   p.tile = tile;
   p.threads = threads;
   p.isa = isa;
-  for (const PostOp& post_op : post_ops) p.operations.push_back(*ToOperation(post_op));
+  for (const PostOp& post_op : post_ops) p.operations.push_back(ToVectorActivation(post_op));
   p.tile_rows = DivideUp(spec.out_height, tile);
   p.tile_columns = DivideUp(spec.out_width, tile);
   p.tiles = spec.batch * p.tile_rows * p.tile_columns;

@@ -20,8 +20,26 @@ struct ConvCase {
   int64_t batch, channels, height, width, outputs, groups;
   std::vector<int64_t> kernel, strides, dilations, pads;
   bool bias, constant_weights, residual, relu;
-  bool softplus_first = false;  // before the residual
+  std::string first = "";  // Softplus or Swish, before the residual
+  std::string then = "";   // Swish, after it
 };
+
+double Activated(const std::string& op, double x) {
+  if (op == "Softplus") return std::log1p(std::exp(x));
+  return op == "Swish" ? x / (1 + std::exp(-x)) : x;
+}
+
+// Adds the activation of value `x`, if there is one; the name of what comes out.
+std::string Activate(ModelBuilder& m, const std::string& op, const std::string& x) {
+  if (op.empty()) return x;
+  if (op == "Swish") {
+    m.Node("Sigmoid", {x}, {x + "_sigmoid"});
+    m.Node("Mul", {x, x + "_sigmoid"}, {x + "_done"});
+  } else {
+    m.Node(op, {x}, {x + "_done"});
+  }
+  return x + "_done";
+}
 
 std::vector<double> Reference(const ConvCase& c, absl::Span<const float> x,
                               absl::Span<const float> w, absl::Span<const float> b, int64_t oh,
@@ -89,17 +107,14 @@ TEST_P(ConvTest, EqualsTheReference) {
   SetInts(conv, "dilations", c.dilations);
   SetInts(conv, "pads", c.pads);
   SetInt(conv, "group", c.groups);
-  std::string last = "c";
-  if (c.softplus_first) {
-    m.Node("Softplus", {"c"}, {"s"});
-    last = "s";
-  }
+  std::string last = Activate(m, c.first, "c");
   if (c.residual) {
     m.Input("r", DataType::kFloat, {-1, c.outputs, oh, ow});
     inputs.push_back(residual);
     m.Node("Add", {last, "r"}, {"a"});
     last = "a";
   }
+  last = Activate(m, c.then, last);
   if (c.relu) {
     m.Node("Relu", {last}, {"z"});
     last = "z";
@@ -109,8 +124,9 @@ TEST_P(ConvTest, EqualsTheReference) {
   std::vector<double> expected =
       Reference(c, x.values<float>(), w.values<float>(), b.values<float>(), oh, ow);
   for (size_t i = 0; i < expected.size(); ++i) {
-    if (c.softplus_first) expected[i] = std::log1p(std::exp(expected[i]));
+    expected[i] = Activated(c.first, expected[i]);
     if (c.residual) expected[i] += residual.values<float>()[i];
+    expected[i] = Activated(c.then, expected[i]);
     if (c.relu) expected[i] = std::max(expected[i], 0.0);
   }
   const auto y = RunModel(m.Build(), inputs);
@@ -152,7 +168,69 @@ INSTANTIATE_TEST_SUITE_P(
                  true,
                  true,
                  true,
-                 true},
+                 "Softplus"},
+        // An activation in a step of its own, before and after the residual, and where the last
+        // block is not full.
+        ConvCase{.batch = 2,
+                 .channels = 32,
+                 .height = 14,
+                 .width = 14,
+                 .outputs = 48,
+                 .groups = 1,
+                 .kernel = {1, 1},
+                 .strides = {1, 1},
+                 .dilations = {1, 1},
+                 .pads = {0, 0, 0, 0},
+                 .bias = true,
+                 .constant_weights = true,
+                 .residual = true,
+                 .relu = false,
+                 .first = "Swish"},
+        ConvCase{.batch = 1,
+                 .channels = 24,
+                 .height = 19,
+                 .width = 17,
+                 .outputs = 24,
+                 .groups = 24,
+                 .kernel = {5, 5},
+                 .strides = {1, 1},
+                 .dilations = {1, 1},
+                 .pads = {2, 2, 2, 2},
+                 .bias = true,
+                 .constant_weights = true,
+                 .residual = true,
+                 .relu = false,
+                 .then = "Swish"},
+        ConvCase{.batch = 3,
+                 .channels = 16,
+                 .height = 13,
+                 .width = 13,
+                 .outputs = 40,
+                 .groups = 1,
+                 .kernel = {3, 3},
+                 .strides = {2, 2},
+                 .dilations = {1, 1},
+                 .pads = {1, 1, 1, 1},
+                 .bias = false,
+                 .constant_weights = true,
+                 .residual = false,
+                 .relu = false,
+                 .first = "Swish"},
+        ConvCase{.batch = 2,
+                 .channels = 32,
+                 .height = 14,
+                 .width = 14,
+                 .outputs = 48,
+                 .groups = 1,
+                 .kernel = {1, 1},
+                 .strides = {1, 1},
+                 .dilations = {1, 1},
+                 .pads = {0, 0, 0, 0},
+                 .bias = true,
+                 .constant_weights = true,
+                 .residual = true,
+                 .relu = true,
+                 .first = "Swish"},
         // Few channels.
         ConvCase{2, 12, 9, 9, 96, 1, {1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}, true, true, true, true},
         // Winograd, with what it does not do itself.
@@ -170,7 +248,7 @@ INSTANTIATE_TEST_SUITE_P(
                  true,
                  false,
                  false,
-                 true},
+                 "Softplus"},
         ConvCase{1,
                  32,
                  15,
@@ -185,7 +263,7 @@ INSTANTIATE_TEST_SUITE_P(
                  true,
                  true,
                  true,
-                 true},
+                 "Softplus"},
         // 1×1, channels that do not fill a block.
         ConvCase{2, 24, 9, 9, 40, 1, {1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}, true, true, true, false},
         ConvCase{1, 5, 6, 7, 9, 1, {3, 2}, {1, 2}, {1, 1}, {1, 0, 0, 1}, true, true, false, true},

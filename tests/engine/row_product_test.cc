@@ -12,7 +12,7 @@ namespace baton::engine {
 namespace {
 
 using ::baton::testing::RandomTensor;
-using Activation = RowProduct::Activation;
+using Activation = VectorActivation::Kind;
 
 std::vector<Isa> IsasHere() {
   std::vector<Isa> isas;
@@ -22,8 +22,8 @@ std::vector<Isa> IsasHere() {
   return isas;
 }
 
-double Expected(Activation activation, double sum) {
-  switch (activation) {
+double Expected(const VectorActivation& activation, double sum) {
+  switch (activation.kind) {
     case Activation::kNone:
       return sum;
     case Activation::kRelu:
@@ -32,6 +32,14 @@ double Expected(Activation activation, double sum) {
       return 1 / (1 + std::exp(-sum));
     case Activation::kTanh:
       return std::tanh(sum);
+    case Activation::kLeakyRelu:
+      return sum < 0 ? activation.alpha * sum : sum;
+    case Activation::kClip:
+      return std::clamp<double>(sum, activation.alpha, activation.beta);
+    case Activation::kSwish:
+      return sum / (1 + std::exp(-activation.alpha * sum));
+    case Activation::kHardSwish:
+      return sum * std::clamp(sum / 6 + 0.5, 0.0, 1.0);
   }
   return 0;
 }
@@ -56,7 +64,7 @@ TEST(RowProduct, MultipliesMatricesOfAnySize) {
           const Tensor input = RandomTensor({k}, -1, 1, 3);
           const auto w = weights.values<float>();
           const auto x = input.values<float>();
-          const RowProduct product(weights, transposed, bias, Activation::kNone, isa);
+          const RowProduct product(weights, transposed, bias, {Activation::kNone}, isa);
           const std::vector<float> y =
               OutputOf(product, {x.begin(), x.end()}, static_cast<size_t>(n));
           for (int64_t j = 0; j < n; ++j) {
@@ -75,7 +83,7 @@ TEST(RowProduct, EachOfSeveralRowsGivesWhatItGivesAlone) {
     for (const int64_t n : {1, 10, 16, 17, 40, 64, 65, 200}) {
       for (const int64_t k : {1, 3, 64, 300}) {
         const RowProduct product(RandomTensor({k, n}, -1, 1, 1), false, RandomTensor({n}, -1, 1, 2),
-                                 Activation::kTanh, isa);
+                                 {Activation::kTanh}, isa);
         for (const int64_t rows : {2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 31, 32}) {
           if (rows > product.most_rows()) continue;
           const Tensor input = RandomTensor({rows, k}, -1, 1, 3);
@@ -106,15 +114,20 @@ TEST(RowProduct, ActivationsAreExactToAFewUnitsInTheLastPlace) {
   const auto n = static_cast<int64_t>(points.size());
   const Tensor weights = Tensor::From<float>({1, n}, absl::Span<const float>(points));
   for (const Isa isa : IsasHere()) {
-    for (const Activation activation :
-         {Activation::kRelu, Activation::kSigmoid, Activation::kTanh}) {
+    for (const VectorActivation activation :
+         {VectorActivation{Activation::kRelu}, VectorActivation{Activation::kLeakyRelu, 0.1f},
+          VectorActivation{Activation::kClip, -1.5f, 2}, VectorActivation{Activation::kSigmoid},
+          VectorActivation{Activation::kTanh}, VectorActivation{Activation::kSwish, 1},
+          VectorActivation{Activation::kSwish, 1.702f}, VectorActivation{Activation::kHardSwish}}) {
       const RowProduct product(weights, false, Tensor(), activation, isa);
       const std::vector<float> y = OutputOf(product, {1}, points.size());
       for (size_t i = 0; i < points.size(); ++i) {
         const double expected = Expected(activation, points[i]);
-        ASSERT_NEAR(y[i], expected, std::abs(expected) * 1e-6 + 1e-37)
-            << product.implementation() << " activation " << static_cast<int>(activation) << " of "
-            << points[i];
+        // e^x: 1e-6, and what rounding x costs.
+        const double tolerance = 1e-6 + 2e-7 * std::abs(static_cast<double>(points[i]));
+        ASSERT_NEAR(y[i], expected, std::abs(expected) * tolerance + 2e-36)
+            << product.implementation() << " activation " << static_cast<int>(activation.kind)
+            << " of " << points[i];
       }
     }
   }
@@ -126,10 +139,11 @@ TEST(RowProduct, NanAndInfinityArePassedOn) {
   const Tensor weights = Tensor::From<float>({1, 3}, {kNan, kInfinity, -kInfinity});
   for (const Isa isa : IsasHere()) {
     const auto run = [&](Activation activation) {
-      return OutputOf(RowProduct(weights, false, Tensor(), activation, isa), {1}, 3);
+      return OutputOf(RowProduct(weights, false, Tensor(), {activation}, isa), {1}, 3);
     };
     for (const Activation activation :
-         {Activation::kNone, Activation::kRelu, Activation::kSigmoid, Activation::kTanh}) {
+         {Activation::kNone, Activation::kRelu, Activation::kLeakyRelu, Activation::kClip,
+          Activation::kSigmoid, Activation::kTanh, Activation::kSwish, Activation::kHardSwish}) {
       EXPECT_TRUE(std::isnan(run(activation)[0])) << static_cast<int>(activation);
     }
     EXPECT_EQ(run(Activation::kRelu)[1], kInfinity);
@@ -145,8 +159,8 @@ TEST(RowProduct, KnowsWhatItCanDoAfterTheProduct) {
   const PostOp relu{PostOp::Kind::kActivation, "Relu"};
   const PostOp add{PostOp::Kind::kAddInput, "", 0, 0, 2};
   const PostOp elu{PostOp::Kind::kActivation, "Elu", 1};
-  EXPECT_EQ(RowProduct::ActivationOf({}), Activation::kNone);
-  EXPECT_EQ(RowProduct::ActivationOf({relu}), Activation::kRelu);
+  EXPECT_EQ(RowProduct::ActivationOf({})->kind, Activation::kNone);
+  EXPECT_EQ(RowProduct::ActivationOf({relu})->kind, Activation::kRelu);
   EXPECT_EQ(RowProduct::ActivationOf({elu}), std::nullopt);
   EXPECT_EQ(RowProduct::ActivationOf({add}), std::nullopt);
   EXPECT_EQ(RowProduct::ActivationOf({add, relu}), std::nullopt);
