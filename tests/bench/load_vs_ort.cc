@@ -123,9 +123,10 @@ absl::StatusOr<Figures> MeasureInProcess(const std::string& side, const std::str
 absl::StatusOr<std::vector<std::string>> WriteInputs(const std::string& file, int64_t batch,
                                                      int64_t length, const std::string& directory) {
   ASSIGN_OR_RETURN(const std::shared_ptr<const engine::Model> model, engine::Model::Load(file, {}));
+  const std::string net = std::filesystem::path(file).stem();
   std::vector<std::string> files;
   for (const engine::ValueInfo& info : model->signature().inputs) {
-    ASSIGN_OR_RETURN(const Tensor input, MakeInput(info, batch, length));
+    ASSIGN_OR_RETURN(const Tensor input, MakeInput(info, batch, OpenSizes(net, length)));
     files.push_back(absl::StrCat(directory, "/", files.size(), ".npy"));
     RETURN_IF_ERROR(WriteNpyFile(files.back(), input.view()));
   }

@@ -33,10 +33,25 @@ bool IsOfTexts(absl::string_view net) {
   return absl::StartsWith(net, "bert") || absl::StartsWith(net, "minilm");
 }
 
-absl::StatusOr<Tensor> MakeInput(const engine::ValueInfo& info, int64_t batch, int64_t length) {
+std::vector<int64_t> OpenSizes(absl::string_view net, int64_t words) {
+  if (IsOfTexts(net)) return {words};
+  if (net == "ppocr_det") return {640, 640};
+  if (net == "ppocr_cls") return {48, 192};
+  if (net == "ppocr_rec") return {320};  // 48 high
+  return {};
+}
+
+absl::StatusOr<Tensor> MakeInput(const engine::ValueInfo& info, int64_t batch,
+                                 const std::vector<int64_t>& sizes) {
   Shape shape;
+  size_t open = 0;
   for (const engine::Dim& dim : info.dims) {
-    shape.push_back(dim.value >= 0 ? dim.value : shape.empty() ? batch : length);
+    const bool is_batch = shape.empty();
+    if (dim.value < 0 && !is_batch && open == sizes.size()) {
+      return absl::UnimplementedError(absl::StrCat("input \"", info.name, "\" is ", ToString(info),
+                                                   "; its size is not known here"));
+    }
+    shape.push_back(dim.value >= 0 ? dim.value : is_batch ? batch : sizes[open++]);
   }
   if (info.type == DataType::kFloat) return testing::RandomTensor(shape, 0, 1, 1);
   if (info.type != DataType::kInt64) {

@@ -2,15 +2,16 @@
 # Runs the benchmarks on this machine and writes their tables into docs/performance.md, each
 # between its markers.
 #   tests/bench/run.sh                        all of them; takes about three hours
-#   tests/bench/run.sh NAME [its options…]    one: engine_f32, engine_bf16, engine_int8 (each
-#                                             engine_vs_peers), engine_load, profile, overhead,
-#                                             throughput, overload, fairness or soak
+#   tests/bench/run.sh NAME [its options…]    one: engine_f32, engine_lengths, engine_bf16,
+#                                             engine_int8 (each engine_vs_peers), engine_load,
+#                                             profile, overhead, throughput, overload, fairness
+#                                             or soak
 # Needs build/release (cmake --preset release && cmake --build --preset release) and the tests'
 # Python environment, which it makes. Leave the machine alone meanwhile.
 set -euo pipefail
 
 case "${1-}" in
-  --help | -h) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  --help | -h) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
 esac
 cd "$(dirname "$0")/../.."
 bin=build/release/bin
@@ -52,10 +53,15 @@ install_openvino() {
 # Where the time of each network goes, by operator.
 profile() {
   local name options
-  for name in resnet50 mobilenet_v2 mobilenet_v3 efficientnet_b0 squeezenet detector minilm \
-    bert_base resnet50:bf16 bert_base:bf16 resnet50_qdq mobilenet_v2_qdq minilm_qdq; do
+  for name in resnet50 mobilenet_v2 mobilenet_v3 efficientnet_b0 squeezenet detector \
+    ppocr_det ppocr_cls ppocr_rec vit minilm bert_base resnet50:bf16 bert_base:bf16 resnet50_qdq mobilenet_v2_qdq minilm_qdq; do
     options=(--batch=1 --threads=1 --seconds=2)
-    case "$name" in minilm* | bert*) options+=(--dim=length=128) ;; esac
+    case "$name" in
+      minilm* | bert*) options+=(--dim=length=128) ;;
+      ppocr_det) options+=(--dim=p2o.DynamicDimension.1=640 --dim=p2o.DynamicDimension.2=640) ;;
+      ppocr_cls) options+=(--dim=p2o.DynamicDimension.1=48 --dim=p2o.DynamicDimension.2=192) ;;
+      ppocr_rec) options+=(--dim=p2o.DynamicDimension.1=320) ;;
+    esac
     case "$name" in *:bf16) options+=(--precision=bf16) ;; esac
     echo "**${name/:/, }**"
     echo '```'
@@ -74,7 +80,11 @@ run() {
     engine_f32)
       install_openvino
       command=("$bin/engine_vs_peers" "--nets=mlp,resnet50,mobilenetv2,squeezenet"
-        "--files=$(files mobilenet_v3 efficientnet_b0 detector minilm bert_base)")
+        "--files=$(files mobilenet_v3 efficientnet_b0 detector ppocr_det ppocr_cls ppocr_rec vit minilm bert_base)")
+      ;;
+    engine_lengths)
+      install_openvino
+      command=("$bin/engine_vs_peers" --length=16,384 --batch=1,8 "--files=$(files minilm bert_base)")
       ;;
     engine_bf16)
       install_openvino
@@ -111,5 +121,5 @@ trap 'rm -f "$table"' EXIT
 if [ $# -gt 0 ]; then
   run "$@"
 else
-  for name in engine_f32 engine_bf16 engine_int8 engine_load profile overhead throughput overload fairness soak; do run "$name"; done
+  for name in engine_f32 engine_lengths engine_bf16 engine_int8 engine_load profile overhead throughput overload fairness soak; do run "$name"; done
 fi
