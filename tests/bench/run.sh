@@ -84,7 +84,7 @@ run() {
       ;;
     engine_lengths)
       install_openvino
-      command=("$bin/engine_vs_peers" --length=16,384 --batch=1,8 "--files=$(files minilm bert_base)")
+      command=("$bin/engine_vs_peers" "--length=16,384" "--batch=1,8" "--files=$(files minilm bert_base)")
       ;;
     engine_bf16)
       install_openvino

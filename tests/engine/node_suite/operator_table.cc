@@ -29,7 +29,9 @@ constexpr absl::string_view kIntroduction =
     "*From opset* is the oldest form of the operator that runs; all newer ones up to the newest "
     "that the tests know do, too, where the notes do not say otherwise. *Tested types* are the "
     "element types of inputs and outputs in the tests that pass. *Tests* are ONNX's tests for this "
-    "operator alone: passed of all. Notes are the engine's own words for what it refuses.\n\n";
+    "operator alone: passed of all. Notes are the engine's own words for what it refuses. "
+    "Functions "
+    "that a model defines itself run where the operators in them do.\n\n";
 
 // What the tests say about one operator.
 struct Evidence {
