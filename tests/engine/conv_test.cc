@@ -17,9 +17,10 @@ using testing::SetInt;
 using testing::SetInts;
 
 struct ConvCase {
-  int64_t batch, channels, height, width, outputs, groups;
-  std::vector<int64_t> kernel, strides, dilations, pads;
-  bool bias, constant_weights, residual, relu;
+  Shape x;
+  int64_t outputs, groups = 1;
+  std::vector<int64_t> kernel, strides = {1, 1}, dilations = {1, 1}, pads = {0, 0, 0, 0};
+  bool bias = true, constant_weights = true, residual = false, relu = false;
   std::string first = "";  // Softplus or Swish, before the residual
   std::string then = "";   // Swish, after it
 };
@@ -45,8 +46,8 @@ std::vector<double> Reference(const ConvCase& c, absl::Span<const float> x,
                               absl::Span<const float> w, absl::Span<const float> b, int64_t oh,
                               int64_t ow) {
   std::vector<double> y;
-  const int64_t in_group = c.channels / c.groups, out_group = c.outputs / c.groups;
-  for (int64_t n = 0; n < c.batch; ++n) {
+  const int64_t in_group = c.x[1] / c.groups, out_group = c.outputs / c.groups;
+  for (int64_t n = 0; n < c.x[0]; ++n) {
     for (int64_t o = 0; o < c.outputs; ++o) {
       for (int64_t i = 0; i < oh; ++i) {
         for (int64_t j = 0; j < ow; ++j) {
@@ -57,9 +58,9 @@ std::vector<double> Reference(const ConvCase& c, absl::Span<const float> x,
               for (int64_t s = 0; s < c.kernel[1]; ++s) {
                 const int64_t h = i * c.strides[0] + r * c.dilations[0] - c.pads[0];
                 const int64_t v = j * c.strides[1] + s * c.dilations[1] - c.pads[1];
-                if (h < 0 || v < 0 || h >= c.height || v >= c.width) continue;
+                if (h < 0 || v < 0 || h >= c.x[2] || v >= c.x[3]) continue;
                 sum += static_cast<double>(x[static_cast<size_t>(
-                           ((n * c.channels + channel) * c.height + h) * c.width + v)]) *
+                           ((n * c.x[1] + channel) * c.x[2] + h) * c.x[3] + v)]) *
                        w[static_cast<size_t>(((o * in_group + k) * c.kernel[0] + r) * c.kernel[1] +
                                              s)];
               }
@@ -77,20 +78,20 @@ class ConvTest : public ::testing::TestWithParam<ConvCase> {};
 
 TEST_P(ConvTest, EqualsTheReference) {
   const ConvCase& c = GetParam();
-  const Tensor x = RandomTensor({c.batch, c.channels, c.height, c.width}, 1);
-  const Tensor w = RandomTensor({c.outputs, c.channels / c.groups, c.kernel[0], c.kernel[1]}, 2);
+  const Tensor x = RandomTensor(c.x, 1);
+  const Tensor w = RandomTensor({c.outputs, c.x[1] / c.groups, c.kernel[0], c.kernel[1]}, 2);
   const Tensor b = RandomTensor({c.outputs}, 3);
   const auto size = [&](size_t d, int64_t in) {
     return (in + c.pads[d] + c.pads[d + 2] - (c.kernel[d] - 1) * c.dilations[d] - 1) /
                c.strides[d] +
            1;
   };
-  const int64_t oh = size(0, c.height), ow = size(1, c.width);
-  const Tensor residual = RandomTensor({c.batch, c.outputs, oh, ow}, 4);
+  const int64_t oh = size(0, c.x[2]), ow = size(1, c.x[3]);
+  const Tensor residual = RandomTensor({c.x[0], c.outputs, oh, ow}, 4);
 
   ModelBuilder m;
   std::vector<Tensor> inputs = {x};
-  m.Input("x", DataType::kFloat, {-1, c.channels, c.height, c.width});
+  m.Input("x", DataType::kFloat, {-1, c.x[1], c.x[2], c.x[3]});
   if (c.constant_weights) {
     m.Constant("w", w);
   } else {
@@ -131,12 +132,11 @@ TEST_P(ConvTest, EqualsTheReference) {
   }
   const auto y = RunModel(m.Build(), inputs);
   ASSERT_TRUE(y.ok()) << y.status();
-  ASSERT_EQ((*y)[0].shape(), (Shape{c.batch, c.outputs, oh, ow}));
+  ASSERT_EQ((*y)[0].shape(), (Shape{c.x[0], c.outputs, oh, ow}));
   const auto got = (*y)[0].values<float>();
   // Winograd's error grows with the number of products.
   const double tolerance =
-      1e-5 * std::sqrt(static_cast<double>(c.channels / c.groups * c.kernel[0] * c.kernel[1])) +
-      1e-5;
+      1e-5 * std::sqrt(static_cast<double>(c.x[1] / c.groups * c.kernel[0] * c.kernel[1])) + 1e-5;
   for (size_t i = 0; i < expected.size(); ++i) ASSERT_NEAR(got[i], expected[i], tolerance) << i;
 }
 
@@ -144,146 +144,129 @@ INSTANTIATE_TEST_SUITE_P(
     Forms, ConvTest,
     ::testing::Values(
         // First layer of an image net: 3 channels, stride 2.
-        ConvCase{
-            2, 3, 17, 19, 32, 1, {7, 7}, {2, 2}, {1, 1}, {3, 3, 3, 3}, true, true, false, true},
+        ConvCase{.x = {2, 3, 17, 19},
+                 .outputs = 32,
+                 .kernel = {7, 7},
+                 .strides = {2, 2},
+                 .pads = {3, 3, 3, 3},
+                 .relu = true},
         // Winograd, with residual and activation.
-        ConvCase{
-            3, 32, 14, 14, 48, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, true, true, true, true},
-        ConvCase{
-            1, 64, 7, 9, 64, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, false, true, false, false},
+        ConvCase{.x = {3, 32, 14, 14},
+                 .outputs = 48,
+                 .kernel = {3, 3},
+                 .pads = {1, 1, 1, 1},
+                 .residual = true,
+                 .relu = true},
+        ConvCase{.x = {1, 64, 7, 9},
+                 .outputs = 64,
+                 .kernel = {3, 3},
+                 .pads = {1, 1, 1, 1},
+                 .bias = false},
         // Winograd of channels that fill no block, alone and with what makes more of zeros.
-        ConvCase{
-            2, 24, 14, 14, 40, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, true, true, true, true},
-        ConvCase{2,
-                 12,
-                 14,
-                 14,
-                 24,
-                 1,
-                 {3, 3},
-                 {1, 1},
-                 {1, 1},
-                 {1, 1, 1, 1},
-                 true,
-                 true,
-                 true,
-                 true,
-                 "Softplus"},
+        ConvCase{.x = {2, 24, 14, 14},
+                 .outputs = 40,
+                 .kernel = {3, 3},
+                 .pads = {1, 1, 1, 1},
+                 .residual = true,
+                 .relu = true},
+        ConvCase{.x = {2, 12, 14, 14},
+                 .outputs = 24,
+                 .kernel = {3, 3},
+                 .pads = {1, 1, 1, 1},
+                 .residual = true,
+                 .relu = true,
+                 .first = "Softplus"},
         // An activation in a step of its own, before and after the residual, and where the last
         // block is not full.
-        ConvCase{.batch = 2,
-                 .channels = 32,
-                 .height = 14,
-                 .width = 14,
+        ConvCase{.x = {2, 32, 14, 14},
                  .outputs = 48,
-                 .groups = 1,
                  .kernel = {1, 1},
-                 .strides = {1, 1},
-                 .dilations = {1, 1},
-                 .pads = {0, 0, 0, 0},
-                 .bias = true,
-                 .constant_weights = true,
                  .residual = true,
-                 .relu = false,
                  .first = "Swish"},
-        ConvCase{.batch = 1,
-                 .channels = 24,
-                 .height = 19,
-                 .width = 17,
+        ConvCase{.x = {1, 24, 19, 17},
                  .outputs = 24,
                  .groups = 24,
                  .kernel = {5, 5},
-                 .strides = {1, 1},
-                 .dilations = {1, 1},
                  .pads = {2, 2, 2, 2},
-                 .bias = true,
-                 .constant_weights = true,
                  .residual = true,
-                 .relu = false,
                  .then = "Swish"},
-        ConvCase{.batch = 3,
-                 .channels = 16,
-                 .height = 13,
-                 .width = 13,
+        ConvCase{.x = {3, 16, 13, 13},
                  .outputs = 40,
-                 .groups = 1,
                  .kernel = {3, 3},
                  .strides = {2, 2},
-                 .dilations = {1, 1},
                  .pads = {1, 1, 1, 1},
                  .bias = false,
-                 .constant_weights = true,
-                 .residual = false,
-                 .relu = false,
                  .first = "Swish"},
-        ConvCase{.batch = 2,
-                 .channels = 32,
-                 .height = 14,
-                 .width = 14,
+        ConvCase{.x = {2, 32, 14, 14},
                  .outputs = 48,
-                 .groups = 1,
                  .kernel = {1, 1},
-                 .strides = {1, 1},
-                 .dilations = {1, 1},
-                 .pads = {0, 0, 0, 0},
-                 .bias = true,
-                 .constant_weights = true,
                  .residual = true,
                  .relu = true,
                  .first = "Swish"},
         // Few channels.
-        ConvCase{2, 12, 9, 9, 96, 1, {1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}, true, true, true, true},
+        ConvCase{
+            .x = {2, 12, 9, 9}, .outputs = 96, .kernel = {1, 1}, .residual = true, .relu = true},
         // Winograd, with what it does not do itself.
-        ConvCase{2,
-                 32,
-                 14,
-                 14,
-                 48,
-                 1,
-                 {3, 3},
-                 {1, 1},
-                 {1, 1},
-                 {1, 1, 1, 1},
-                 true,
-                 true,
-                 false,
-                 false,
-                 "Softplus"},
-        ConvCase{1,
-                 32,
-                 15,
-                 9,
-                 32,
-                 1,
-                 {3, 3},
-                 {1, 1},
-                 {1, 1},
-                 {1, 1, 1, 1},
-                 true,
-                 true,
-                 true,
-                 true,
-                 "Softplus"},
+        ConvCase{.x = {2, 32, 14, 14},
+                 .outputs = 48,
+                 .kernel = {3, 3},
+                 .pads = {1, 1, 1, 1},
+                 .first = "Softplus"},
+        ConvCase{.x = {1, 32, 15, 9},
+                 .outputs = 32,
+                 .kernel = {3, 3},
+                 .pads = {1, 1, 1, 1},
+                 .residual = true,
+                 .relu = true,
+                 .first = "Softplus"},
         // 1×1, channels that do not fill a block.
-        ConvCase{2, 24, 9, 9, 40, 1, {1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}, true, true, true, false},
-        ConvCase{1, 5, 6, 7, 9, 1, {3, 2}, {1, 2}, {1, 1}, {1, 0, 0, 1}, true, true, false, true},
+        ConvCase{.x = {2, 24, 9, 9}, .outputs = 40, .kernel = {1, 1}, .residual = true},
+        ConvCase{.x = {1, 5, 6, 7},
+                 .outputs = 9,
+                 .kernel = {3, 2},
+                 .strides = {1, 2},
+                 .pads = {1, 0, 0, 1},
+                 .relu = true},
         // Depthwise, with and without full blocks.
-        ConvCase{
-            2, 32, 11, 11, 32, 32, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}, true, true, false, true},
-        ConvCase{
-            1, 24, 8, 8, 24, 24, {5, 5}, {1, 1}, {1, 1}, {2, 2, 2, 2}, false, true, false, false},
+        ConvCase{.x = {2, 32, 11, 11},
+                 .outputs = 32,
+                 .groups = 32,
+                 .kernel = {3, 3},
+                 .strides = {2, 2},
+                 .pads = {1, 1, 1, 1},
+                 .relu = true},
+        ConvCase{.x = {1, 24, 8, 8},
+                 .outputs = 24,
+                 .groups = 24,
+                 .kernel = {5, 5},
+                 .pads = {2, 2, 2, 2},
+                 .bias = false},
         // Groups.
         ConvCase{
-            2, 64, 8, 8, 32, 2, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, true, true, false, false},
-        ConvCase{1, 6, 5, 5, 9, 3, {3, 3}, {1, 1}, {1, 1}, {0, 0, 0, 0}, true, true, false, false},
+            .x = {2, 64, 8, 8}, .outputs = 32, .groups = 2, .kernel = {3, 3}, .pads = {1, 1, 1, 1}},
+        ConvCase{.x = {1, 6, 5, 5}, .outputs = 9, .groups = 3, .kernel = {3, 3}},
         // Dilation.
-        ConvCase{
-            1, 16, 15, 15, 16, 1, {3, 3}, {1, 1}, {2, 2}, {2, 2, 2, 2}, false, true, false, true},
+        ConvCase{.x = {1, 16, 15, 15},
+                 .outputs = 16,
+                 .kernel = {3, 3},
+                 .dilations = {2, 2},
+                 .pads = {2, 2, 2, 2},
+                 .bias = false,
+                 .relu = true},
         // Weights that are an input.
-        ConvCase{
-            1, 16, 8, 8, 32, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, true, false, false, false},
-        ConvCase{
-            1, 8, 6, 6, 8, 2, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, false, false, false, true}));
+        ConvCase{.x = {1, 16, 8, 8},
+                 .outputs = 32,
+                 .kernel = {3, 3},
+                 .pads = {1, 1, 1, 1},
+                 .constant_weights = false},
+        ConvCase{.x = {1, 8, 6, 6},
+                 .outputs = 8,
+                 .groups = 2,
+                 .kernel = {3, 3},
+                 .pads = {1, 1, 1, 1},
+                 .bias = false,
+                 .constant_weights = false,
+                 .relu = true}));
 
 }  // namespace
 }  // namespace baton::engine
