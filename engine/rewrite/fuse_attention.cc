@@ -1,7 +1,9 @@
 // Attention that exporters spell out, back into one node:
 //   softmax(scale · Q Kᵀ + mask) V,  each of rank 4 [batch, heads, rows, size]
-// Where heads are made by transposing [batch, rows, heads, size], the node reads and writes that
-// (attribute heads_last), and the transposes vanish.
+//   or of rank 3 [batch · heads, rows, size]
+// Where heads are made by transposing [batch, rows, heads, size] (or, of rank 3, [rows, heads,
+// size]), the node reads and writes that (attribute heads_last), and the transposes vanish.
+#include "absl/strings/str_cat.h"
 #include "engine/rewrite/matcher.h"
 #include "engine/rewrite/rewrite.h"
 
@@ -13,7 +15,16 @@ const Permutation kSwapHeads = {0, 2, 1, 3};  // [b, rows, heads, size] ↔ [b, 
 const Permutation kTransposeKeys = {0, 1, 3, 2};
 const Permutation kHeadsOfKeys = {0, 2, 3, 1};  // both at once
 
+// The same of rank 4, or, without the first dimension, of rank 3.
+Permutation OfRank(int rank, const Permutation& perm) {
+  if (rank == 4) return perm;
+  Permutation shorter;
+  for (size_t i = 1; i < perm.size(); ++i) shorter.push_back(perm[i] - 1);
+  return shorter;
+}
+
 struct Found {
+  int rank = 4;
   ValueId q = kNoValue, k = kNoValue, v = kNoValue, mask = kNoValue;
   bool heads_last = false;  // q, k and v are before kSwapHeads
   float scale = 1;
@@ -28,22 +39,27 @@ class AttentionMatcher {
     if (!node.domain.empty() || node.op != "MatMul" || node.inputs.size() != 2) return std::nullopt;
     const Node* softmax = m_.OnlyMaker(node.inputs[0], "Softmax");
     const ValueId v = node.inputs[1];
-    if (softmax == nullptr || m_.FloatRank(v) != 4) return std::nullopt;
-    const auto axis = softmax->Int("axis", -1);
-    if (!axis.ok() || (*axis != -1 && *axis != 3)) return std::nullopt;
     Found found;
+    found.rank = m_.FloatRank(v);
+    if (softmax == nullptr || (found.rank != 3 && found.rank != 4)) return std::nullopt;
+    const auto axis = softmax->Int("axis", -1);
+    if (!axis.ok() || (*axis != -1 && *axis != found.rank - 1)) return std::nullopt;
     double scale = 1;
     const Node* product = Scores(softmax->inputs[0], &found.mask, &scale);
     if (product == nullptr) return std::nullopt;
     const ValueId q = Unscaled(product->inputs[0], &scale);
     const ValueId keys = Unscaled(product->inputs[1], &scale);
-    if (m_.FloatRank(q) != 4 || m_.FloatRank(keys) != 4) return std::nullopt;
+    if (m_.FloatRank(q) != found.rank || m_.FloatRank(keys) != found.rank) return std::nullopt;
     found.scale = static_cast<float>(scale);
     if (!FindHeads(q, keys, v, found)) return std::nullopt;
     // Every batch and head by itself: nothing is broadcast.
     const Shape &a = m_.meta(q)->shape, &b = m_.meta(keys)->shape, &c = m_.meta(v)->shape;
-    const bool fits = a[0] == b[0] && a[0] == c[0] && a[1] == b[1] && a[1] == c[1];
-    if (!fits || !MaskFits(found.mask, {a[0], a[1], a[2], b[3]})) return std::nullopt;
+    for (size_t i = 0; i + 2 < a.size(); ++i) {
+      if (a[i] != b[i] || a[i] != c[i]) return std::nullopt;
+    }
+    Shape scores = a;
+    scores.back() = b.back();
+    if (!MaskFits(found.mask, scores)) return std::nullopt;
     return found;
   }
 
@@ -85,9 +101,12 @@ class AttentionMatcher {
   }
 
   bool FindHeads(ValueId q, ValueId keys, ValueId v, Found& found) const {
-    const ValueId k = Before(keys, kTransposeKeys);  // [batch, heads, rows, size]
-    const ValueId k_rows = k != kNoValue ? Before(k, kSwapHeads) : Before(keys, kHeadsOfKeys);
-    const ValueId q_rows = Before(q, kSwapHeads), v_rows = Before(v, kSwapHeads);
+    const Permutation swap = OfRank(found.rank, kSwapHeads);
+    const ValueId k =
+        Before(keys, OfRank(found.rank, kTransposeKeys));  // [batch, heads, rows, size]
+    const ValueId k_rows =
+        k != kNoValue ? Before(k, swap) : Before(keys, OfRank(found.rank, kHeadsOfKeys));
+    const ValueId q_rows = Before(q, swap), v_rows = Before(v, swap);
     found.heads_last = q_rows != kNoValue && k_rows != kNoValue && v_rows != kNoValue;
     if (found.heads_last) {
       found.q = q_rows;
@@ -104,16 +123,56 @@ class AttentionMatcher {
   bool MaskFits(ValueId mask, const Shape& scores) const {
     if (mask == kNoValue) return true;
     const Meta* meta = m_.meta(mask);
-    if (meta == nullptr || meta->type != DataType::kFloat || meta->shape.size() > 4) return false;
+    if (meta == nullptr || meta->type != DataType::kFloat) return false;
+    if (meta->shape.size() > scores.size()) return false;
     for (size_t i = 0; i < meta->shape.size(); ++i) {
       const int64_t d = meta->shape[meta->shape.size() - 1 - i];
-      if (d != 1 && d != scores[3 - i]) return false;
+      if (d != 1 && d != scores[scores.size() - 1 - i]) return false;
     }
     return true;
   }
 
   const Matcher m_;
 };
+
+// Appends `op`, without attributes, whose output is a new value.
+ValueId Append(Graph& graph, const Node& like, const char* op, std::vector<ValueId> inputs,
+               std::vector<Node>& nodes) {
+  Node& node = nodes.emplace_back(like);
+  node.op = op;
+  node.inputs = std::move(inputs);
+  node.attributes.clear();
+  node.outputs = {graph.AddValue(absl::StrCat(like.name, "/", op))};
+  return node.outputs[0];
+}
+
+// Appends what takes the place of `product`, with its output. Of rank 3 there is one batch of many
+// heads where heads are last, else many batches of one head.
+void AppendAttention(Graph& graph, const std::vector<std::optional<Meta>>& metas,
+                     const Found& found, const Node& product, std::vector<Node>& nodes) {
+  std::vector<ValueId> inputs = {found.q, found.k, found.v};
+  ValueId axes = kNoValue;
+  if (found.rank == 3) {
+    const int64_t axis = found.heads_last ? 0 : 1;
+    axes = graph.AddConstant(product.name + "/axes", Tensor::From<int64_t>({1}, {axis}));
+    for (ValueId& input : inputs) input = Append(graph, product, "Unsqueeze", {input, axes}, nodes);
+  }
+  if (found.mask != kNoValue) {
+    const bool whole = metas[static_cast<size_t>(found.mask)]->shape.size() == 3;
+    const bool of_heads = found.rank == 3 && !found.heads_last && whole;
+    inputs.push_back(of_heads ? Append(graph, product, "Unsqueeze", {found.mask, axes}, nodes)
+                              : found.mask);
+  }
+  ValueId y = Append(graph, product, "Attention", std::move(inputs), nodes);
+  nodes.back().attributes["scale"] = found.scale;
+  if (found.heads_last) nodes.back().attributes["heads_last"] = int64_t{1};
+  if (found.rank == 3) y = Append(graph, product, "Squeeze", {y, axes}, nodes);
+  if (found.heads_last) {
+    Append(graph, product, "Transpose", {y}, nodes);
+    nodes.back().attributes["perm"] = OfRank(found.rank, kSwapHeads);
+  }
+  nodes.back().outputs = product.outputs;
+}
 
 // Two transposes in a row become one, or none.
 void JoinTransposes(Graph& graph) {
@@ -151,26 +210,10 @@ void FuseAttention(Graph& graph, const std::vector<std::optional<Meta>>& metas) 
   for (const Node& node : graph.nodes) found.push_back(matcher.Match(node));
   std::vector<Node> nodes;
   for (size_t i = 0; i < found.size(); ++i) {
-    Node& node = graph.nodes[i];
-    if (!found[i]) {
-      nodes.push_back(std::move(node));
-      continue;
-    }
-    Node attention = node;
-    attention.op = "Attention";
-    attention.inputs = {found[i]->q, found[i]->k, found[i]->v};
-    if (found[i]->mask != kNoValue) attention.inputs.push_back(found[i]->mask);
-    attention.attributes = {{"scale", found[i]->scale}};
-    if (found[i]->heads_last) {
-      attention.attributes["heads_last"] = int64_t{1};
-      attention.outputs = {graph.AddValue(node.name + "/rows")};
-      node.op = "Transpose";
-      node.inputs = attention.outputs;
-      node.attributes = {{"perm", kSwapHeads}};
-      nodes.push_back(std::move(attention));
-      nodes.push_back(std::move(node));
+    if (found[i]) {
+      AppendAttention(graph, metas, *found[i], graph.nodes[i], nodes);
     } else {
-      nodes.push_back(std::move(attention));
+      nodes.push_back(std::move(graph.nodes[i]));
     }
   }
   graph.nodes = std::move(nodes);

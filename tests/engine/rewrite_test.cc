@@ -470,6 +470,73 @@ TEST(FuseAttentionTest, ReadsHeadsAsTheyAreWhereNothingIsTransposed) {
   EXPECT_THAT(StepOps(m.Build(), {shape, shape, shape}), ElementsAre("Attention"));
 }
 
+// Attention as torch.nn.MultiheadAttention has it, of rank 3: [rows, batch · heads, size] where
+// `heads_last`, else [batch · heads, rows, size]. Weights that are a result keep it in parts.
+struct FlatHeads {
+  bool heads_last, weights;
+  Shape mask;  // or empty
+};
+
+std::string FlatAttention(const FlatHeads& form) {
+  ModelBuilder m;
+  const Shape dims = form.heads_last ? Shape{5, 6, 8} : Shape{6, 5, 8};
+  for (const char* name : {"q", "k", "v"}) {
+    m.Input(name, DataType::kFloat, {dims.begin(), dims.end()});
+  }
+  m.Constant("root", Number(std::sqrt(8.0f)));
+  std::string q = "q", v = "v";
+  if (form.heads_last) {
+    SetInts(m.Node("Transpose", {"q"}, {"q_heads"}), "perm", {1, 0, 2});
+    SetInts(m.Node("Transpose", {"v"}, {"v_heads"}), "perm", {1, 0, 2});
+    q = "q_heads";
+    v = "v_heads";
+  }
+  m.Node("Div", {q, "root"}, {"q_scaled"});
+  SetInts(m.Node("Transpose", {"k"}, {"keys"}), "perm",
+          form.heads_last ? std::vector<int64_t>{1, 2, 0} : std::vector<int64_t>{0, 2, 1});
+  m.Node("MatMul", {"q_scaled", "keys"}, {"scores"});
+  if (!form.mask.empty()) {
+    m.Constant("mask", RandomTensor(form.mask, 4));
+    m.Node("Add", {"scores", "mask"}, {"masked"});
+  }
+  m.Node("Softmax", {form.mask.empty() ? "scores" : "masked"}, {"weights"});
+  m.Node("MatMul", {"weights", v}, {"heads"});
+  if (form.heads_last) {
+    SetInts(m.Node("Transpose", {"heads"}, {"y"}), "perm", {1, 0, 2});
+  } else {
+    m.Node("Identity", {"heads"}, {"y"});
+  }
+  m.Output("y", DataType::kFloat, {dims.begin(), dims.end()});
+  if (form.weights) m.Output("weights", DataType::kFloat, {6, 5, 5});
+  return m.Build();
+}
+
+class FuseFlatAttentionTest : public ::testing::TestWithParam<std::tuple<bool, Shape>> {};
+
+TEST_P(FuseFlatAttentionTest, BecomesOneNode) {
+  const auto [heads_last, mask] = GetParam();
+  const Shape shape = heads_last ? Shape{5, 6, 8} : Shape{6, 5, 8};  // 6 heads
+  const std::vector<Tensor> inputs = {RandomTensor(shape, 1), RandomTensor(shape, 2),
+                                      RandomTensor(shape, 3)};
+  const std::string whole = FlatAttention({heads_last, false, mask});
+  EXPECT_THAT(StepOps(whole, {shape, shape, shape}), ElementsAre("Attention"));
+  const auto actual = RunModel(whole, inputs);
+  ASSERT_TRUE(actual.ok()) << actual.status();
+  const std::string parts = FlatAttention({heads_last, true, mask});
+  EXPECT_THAT(StepOps(parts, {shape, shape, shape}), Contains("Softmax"));
+  const auto expected = RunModel(parts, inputs);
+  ASSERT_TRUE(expected.ok()) << expected.status();
+  ASSERT_EQ((*actual)[0].shape(), (*expected)[0].shape());
+  for (size_t i = 0; i < 6 * 5 * 8; ++i) {
+    ASSERT_NEAR((*actual)[0].values<float>()[i], (*expected)[0].values<float>()[i], 1e-6) << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Forms, FuseFlatAttentionTest,
+                         ::testing::Combine(::testing::Bool(),
+                                            ::testing::Values(Shape{}, Shape{5}, Shape{5, 5},
+                                                              Shape{1, 5, 5}, Shape{6, 1, 5})));
+
 TEST(FuseAttentionTest, LeavesWeightsThatAreAResult) {
   ModelBuilder m;
   for (const char* name : {"q", "keys", "v"}) m.Input(name, DataType::kFloat, {1, 2, 4, 4});
