@@ -189,15 +189,19 @@ BATON_INLINE void Exp(Vector& x) {
   x = y * scale;
 }
 
-// 1 / (1 + e^-x), to about 3e-7 of it, and where it is next to 0 to 5e-8 · |x|.
-BATON_INLINE void Sigmoid(Vector& x) {
-  constexpr float kLog2E = -1.44269504f;
-  x = x < -87.3f ? Vector{} - 87.3f : x;
-  x = x > 87.3f ? Vector{} + 87.3f : x;
+// Where |x| is more, e^x is next to 0 or to infinity.
+inline constexpr float kMostOfExp = 87.3f;
+
+// x becomes 1 + e^(-slope · x), where `most` is kMostOfExp / |slope|.
+BATON_INLINE void OnePlusExp(float slope, float most, Vector& x) {
+  constexpr float kLog2E = 1.44269504f;
+  x = x < -most ? Vector{} - most : x;
+  x = x > most ? Vector{} + most : x;
   // As in Exp; 2^z for |z| ≤ ½ by the polynomial of the smallest error that is 1 at 0.
   constexpr float kRound = 12582912.0f;
-  const Vector shifted = x * kLog2E + kRound;
-  const Vector z = x * kLog2E - (shifted - kRound);
+  const float factor = -slope * kLog2E;
+  const Vector shifted = x * factor + kRound;
+  const Vector z = x * factor - (shifted - kRound);
   Vector y = z * 1.326472703e-3f + 9.671512878e-3f;
   y = y * z + 5.550733746e-2f;
   y = y * z + 2.402224208e-1f;
@@ -208,7 +212,13 @@ BATON_INLINE void Sigmoid(Vector& x) {
   power = (power << 23) + 0x3F800000;
   Vector scale;
   std::memcpy(&scale, &power, sizeof(power));
-  x = 1.0f / (y * scale + 1.0f);
+  x = y * scale + 1.0f;
+}
+
+// 1 / (1 + e^-x), to about 3e-7 of it, and where it is next to 0 to 5e-8 · |x|.
+BATON_INLINE void Sigmoid(Vector& x) {
+  OnePlusExp(1, kMostOfExp, x);
+  x = 1.0f / x;
 }
 
 // Coefficients: Cephes' tanhf.

@@ -1,5 +1,6 @@
 #include "engine/kernels/vector_activation.h"
 
+#include <cmath>
 #include <utility>
 
 #include "engine/base/check.h"
@@ -14,8 +15,9 @@ using Kind = VectorActivation::Kind;
 // A loop for each kind that is worth it, so that constants stay in registers.
 template <typename T, Kind kKind>
 struct ActivationLoop {
-  BATON_INLINE static void Run(float alpha, const T* from, const T* added, T* to, int64_t n) {
-    const VectorActivation activation = {kKind, alpha};
+  BATON_INLINE static void Run(float alpha, float beta, const T* from, const T* added, T* to,
+                               int64_t n) {
+    const VectorActivation activation = {kKind, alpha, beta};
     for (int64_t i = 0; i < n; i += kLanes) {
       Vector x;
       LoadUpTo(from + i, n - i, 0, x);
@@ -48,12 +50,12 @@ template <typename T>
 std::unique_ptr<Step> MakeLoopStep(const VectorActivation& activation, int64_t n, int from,
                                    int added, int threads) {
   const auto run = FindLoop<T>(activation.kind);
-  return MakeStep([=, alpha = activation.alpha](const RunContext& r) {
+  return MakeStep([=, alpha = activation.alpha, beta = activation.beta](const RunContext& r) {
     T* const y = r.output<T>(0);
     const T* const x = from < 0 ? y : r.input<T>(static_cast<size_t>(from));
     const T* const z = added < 0 ? nullptr : r.input<T>(static_cast<size_t>(added));
     ParallelFor(threads, n, 1024, [&](int64_t begin, int64_t end) {
-      run(alpha, x + begin, z == nullptr ? nullptr : z + begin, y + begin, end - begin);
+      run(alpha, beta, x + begin, z == nullptr ? nullptr : z + begin, y + begin, end - begin);
     });
     return absl::OkStatus();
   });
@@ -68,7 +70,10 @@ std::optional<VectorActivation> ToVectorActivation(const PostOp& post_op) {
       {"Sigmoid", Kind::kSigmoid},    {"Tanh", Kind::kTanh},           {"Swish", Kind::kSwish},
       {"HardSwish", Kind::kHardSwish}};
   for (const auto& [op, kind] : kKinds) {
-    if (post_op.op == op) return VectorActivation{kind, post_op.alpha, post_op.beta};
+    if (post_op.op != op) continue;
+    VectorActivation activation = {kind, post_op.alpha, post_op.beta};
+    if (kind == Kind::kSwish) activation.beta = kMostOfExp / std::abs(activation.alpha);
+    return activation;
   }
   return std::nullopt;
 }

@@ -14,7 +14,7 @@ namespace baton::engine {
 struct VectorActivation {
   enum class Kind { kNone, kRelu, kLeakyRelu, kClip, kSigmoid, kTanh, kSwish, kHardSwish };
   Kind kind = Kind::kNone;
-  float alpha = 0, beta = 0;
+  float alpha = 0, beta = 0;  // of Swish, `beta` is kMostOfExp / |alpha|
 
   bool LeavesZeros() const {
     if (kind == Kind::kClip) return alpha <= 0 && beta >= 0;
@@ -40,9 +40,9 @@ struct VectorActivation {
       case Kind::kTanh:
         return Tanh(x);
       case Kind::kSwish:
-        y = alpha * x;
-        Sigmoid(y);
-        x = x * y;
+        y = x;
+        OnePlusExp(alpha, beta, y);
+        x = x / y;
         return;
       case Kind::kHardSwish:
         y = x * (1.0f / 6.0f) + 0.5f;

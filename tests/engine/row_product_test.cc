@@ -22,6 +22,10 @@ std::vector<Isa> IsasHere() {
   return isas;
 }
 
+VectorActivation Swish(float alpha) {
+  return *ToVectorActivation({PostOp::Kind::kActivation, "Swish", alpha});
+}
+
 double Expected(const VectorActivation& activation, double sum) {
   switch (activation.kind) {
     case Activation::kNone:
@@ -117,8 +121,8 @@ TEST(RowProduct, ActivationsAreExactToAFewUnitsInTheLastPlace) {
     for (const VectorActivation activation :
          {VectorActivation{Activation::kRelu}, VectorActivation{Activation::kLeakyRelu, 0.1f},
           VectorActivation{Activation::kClip, -1.5f, 2}, VectorActivation{Activation::kSigmoid},
-          VectorActivation{Activation::kTanh}, VectorActivation{Activation::kSwish, 1},
-          VectorActivation{Activation::kSwish, 1.702f}, VectorActivation{Activation::kHardSwish}}) {
+          VectorActivation{Activation::kTanh}, Swish(1), Swish(1.702f), Swish(-0.5f),
+          VectorActivation{Activation::kHardSwish}}) {
       const RowProduct product(weights, false, Tensor(), activation, isa);
       const std::vector<float> y = OutputOf(product, {1}, points.size());
       for (size_t i = 0; i < points.size(); ++i) {
