@@ -55,7 +55,7 @@ class DnnlStep final : public Step {
       if (a.from == DnnlArgument::From::kFixed) continue;
       const int32_t* buffers =
           a.from == DnnlArgument::From::kInput ? context.inputs : context.outputs;
-      call.SetData(i, context.pointers[buffers[a.index]]);
+      call.SetData(i, static_cast<char*>(context.pointers[buffers[a.index]]) + a.offset);
     }
     if (call.size() > arguments_.size()) call.SetData(arguments_.size(), context.scratch);
     SetThreads(threads_);

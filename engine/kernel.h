@@ -178,6 +178,7 @@ struct DnnlArgument {
   enum class From { kInput, kOutput, kFixed } from;
   int index = 0;  // of the input or output
   std::shared_ptr<const void> fixed = nullptr;
+  size_t offset = 0;  // in bytes, into the input or output
 };
 std::unique_ptr<Step> MakeDnnlStep(const DnnlPrimitive& primitive,
                                    std::vector<DnnlArgument> arguments, int threads, double flops);

@@ -1,6 +1,7 @@
 // MatMul and Gemm. With constant weights: oneDNN's inner product on packed weights, with bias,
 // activation and residual in one primitive; for few rows and a small matrix, our own. Else:
 // oneDNN's matmul on the operands as they are.
+#include <algorithm>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -58,6 +59,58 @@ class RowStep final : public Step {
   const double flops_;
 };
 
+// Products of some rows each, on a thread each.
+class RowPartsStep final : public Step {
+ public:
+  explicit RowPartsStep(std::vector<std::unique_ptr<Step>> parts) : parts_(std::move(parts)) {}
+
+  std::unique_ptr<StepState> MakeState() const override {
+    auto state = std::make_unique<State>();
+    for (const auto& part : parts_) state->parts.push_back({part->MakeState(), {}});
+    return state;
+  }
+  absl::Status Run(const RunContext& r) const override {
+    std::vector<Part>& states = static_cast<State&>(*r.state).parts;
+    const auto n = static_cast<int64_t>(parts_.size());
+    ParallelFor(static_cast<int>(n), n, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        Part& state = states[static_cast<size_t>(i)];
+        RunContext own = r;
+        own.state = state.state.get();
+        own.scratch = static_cast<char*>(r.scratch) + static_cast<size_t>(i) * part_scratch();
+        own.stream = state.stream.get();
+        state.status = parts_[static_cast<size_t>(i)]->Run(own);
+      }
+    });
+    for (const Part& state : states) RETURN_IF_ERROR(state.status);
+    return absl::OkStatus();
+  }
+  size_t scratch_bytes() const override { return part_scratch() * parts_.size(); }
+  const char* implementation() const override { return parts_[0]->implementation(); }
+  double flops() const override {
+    double sum = 0;
+    for (const auto& part : parts_) sum += part->flops();
+    return sum;
+  }
+
+ private:
+  struct Part {
+    std::unique_ptr<StepState> state;
+    absl::Status status;
+    dnnl::stream stream = dnnl::stream(CpuEngine());
+  };
+  struct State final : StepState {
+    std::vector<Part> parts;
+  };
+  size_t part_scratch() const {
+    size_t most = 0;
+    for (const auto& part : parts_) most = std::max(most, part->scratch_bytes());
+    return (most + 63) / 64 * 64;
+  }
+
+  const std::vector<std::unique_ptr<Step>> parts_;
+};
+
 // y[rows, n] = post_ops(x[rows, k] · w + bias): x keeps its leading dimensions.
 class DenseKernel final : public Kernel {
  public:
@@ -108,29 +161,14 @@ class DenseKernel final : public Kernel {
       c.SetOutput(0, output);
       return std::make_unique<RowStep>(row_, rows, threads, flops);
     }
-    const ScopedThreads scope(threads);
-    const Layout bias = bias_.empty() ? Layout() : PlainLayout(DataType::kFloat, {n_});
-    const std::optional<DnnlPrimitive> made =
-        MakeInnerProduct(PlainLayout(type, {rows, k_}), AnyLayout(type, {n_, k_}), bias,
-                         PlainLayout(y_type, {rows, n_}), MakeAttr(post_ops_));
-    if (!made) return absl::UnimplementedError("oneDNN has no inner product of this form");
-    ASSIGN_OR_RETURN(auto packed, packed_.Get(weights_layout_, made->weights));
-    std::vector<DnnlArgument> arguments = {
-        {DNNL_ARG_SRC, made->src, From::kInput, 0},
-        {DNNL_ARG_WEIGHTS, made->weights, From::kFixed, 0, std::move(packed)},
-        {DNNL_ARG_DST, made->dst, From::kOutput, 0}};
-    if (!bias_.empty()) {
-      arguments.push_back(
-          {DNNL_ARG_BIAS, made->bias, From::kFixed, 0,
-           std::shared_ptr<const void>(std::make_shared<Tensor>(bias_), bias_.data())});
-    }
+    ASSIGN_OR_RETURN(std::unique_ptr<Step> step, PrepareParts(type, y_type, rows, threads));
     const int residual = ResidualInput(post_ops_);
     if (residual >= 0) {
       RETURN_IF_ERROR(c.SetOverwrite(0, static_cast<size_t>(residual), output));
     } else {
       c.SetOutput(0, output);
     }
-    return MakeDnnlStep(*made, std::move(arguments), threads, flops);
+    return step;
   }
 
  private:
@@ -143,6 +181,58 @@ class DenseKernel final : public Kernel {
       return absl::OkStatus();
     }
     return CheckFloat(c);
+  }
+
+  std::optional<DnnlPrimitive> MakeProduct(DataType type, DataType y_type, int64_t rows,
+                                           int threads) const {
+    const ScopedThreads scope(threads);
+    const Layout bias = bias_.empty() ? Layout() : PlainLayout(DataType::kFloat, {n_});
+    return MakeInnerProduct(PlainLayout(type, {rows, k_}), AnyLayout(type, {n_, k_}), bias,
+                            PlainLayout(y_type, {rows, n_}), MakeAttr(post_ops_));
+  }
+
+  // Where each thread gets many rows it has a product of its own: oneDNN shares rows out in blocks,
+  // which leaves one thread with much more than another.
+  absl::StatusOr<std::unique_ptr<Step>> PrepareParts(DataType type, DataType y_type, int64_t rows,
+                                                     int threads) const {
+    constexpr int64_t kManyRows = 64;
+    const std::optional<DnnlPrimitive> whole = MakeProduct(type, y_type, rows, threads);
+    if (!whole) return absl::UnimplementedError("oneDNN has no inner product of this form");
+    ASSIGN_OR_RETURN(const auto packed, packed_.Get(weights_layout_, whole->weights));
+    if (threads == 1 || rows / threads < kManyRows) {
+      return MakePart(*whole, packed, type, y_type, 0, rows, threads);
+    }
+    std::vector<std::unique_ptr<Step>> parts;
+    const int64_t part = (rows + threads - 1) / threads;
+    for (int64_t first = 0; first < rows; first += part) {
+      const int64_t some = std::min(part, rows - first);
+      const std::optional<DnnlPrimitive> made = MakeProduct(type, y_type, some, 1);
+      if (!made || made->weights != whole->weights) {
+        return MakePart(*whole, packed, type, y_type, 0, rows, threads);
+      }
+      parts.push_back(MakePart(*made, packed, type, y_type, first, some, 1));
+    }
+    return std::make_unique<RowPartsStep>(std::move(parts));
+  }
+
+  std::unique_ptr<Step> MakePart(const DnnlPrimitive& made,
+                                 const std::shared_ptr<const void>& packed, DataType type,
+                                 DataType y_type, int64_t first_row, int64_t rows,
+                                 int threads) const {
+    const auto first = static_cast<size_t>(first_row);
+    const size_t x_row = static_cast<size_t>(k_) * DataTypeSize(type);
+    const size_t y_row = static_cast<size_t>(n_) * DataTypeSize(y_type);
+    std::vector<DnnlArgument> arguments = {
+        {DNNL_ARG_SRC, made.src, From::kInput, 0, nullptr, first * x_row},
+        {DNNL_ARG_WEIGHTS, made.weights, From::kFixed, 0, packed},
+        {DNNL_ARG_DST, made.dst, From::kOutput, 0, nullptr, first * y_row}};
+    if (!bias_.empty()) {
+      arguments.push_back(
+          {DNNL_ARG_BIAS, made.bias, From::kFixed, 0,
+           std::shared_ptr<const void>(std::make_shared<Tensor>(bias_), bias_.data())});
+    }
+    const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(k_ * n_);
+    return MakeDnnlStep(made, std::move(arguments), threads, flops);
   }
 
   const PackedWeights packed_;
