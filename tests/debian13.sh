@@ -5,7 +5,7 @@ set -uo pipefail
 usage() {
   cat <<'TEXT'
 Usage: tests/debian13.sh [--root DIR] [--mirror URL] [--no-install] [--remove]
-                         [option of tests/run.sh]…
+                         [option of tests/run.sh]… [--run COMMAND…]
 Makes a Debian 13 in a directory (or finds it made), copies the source into it and runs tests/run.sh
 there, with --only release where no section is named. Needs root, for chroot; where mounts are
 allowed, it has /proc and /dev. Takes some 7 GB and, the first time, most of an hour.
@@ -15,6 +15,7 @@ Options:
   --mirror URL   where Debian's packages come from (default: where this machine's apt has them from)
   --no-install   install no Debian packages, neither here nor there
   --remove       remove the directory, and do nothing else
+  --run COMMAND… run the command there instead of the tests, on what they have built
   --help         this text
 
 Exit status: as tests/run.sh has it; 1 also if there is no Debian 13 to run it in.
@@ -30,6 +31,7 @@ install=1
 remove=0
 sections=(--only release)
 options=()
+command=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --root | --mirror)
@@ -43,6 +45,10 @@ while [ $# -gt 0 ]; do
     --only) sections=(); options+=("$1" "${2-}"); [ $# -eq 1 ] || shift ;;
     --only=*) sections=(); options+=("$1") ;;
     --fast) options+=("$1") ;;
+    --run)
+      [ $# -gt 1 ] || wrong "$1 wants a command"
+      command=("${@:2}")
+      break ;;
     --help | -h) usage; exit 0 ;;
     *) wrong "unknown option \"$1\"" ;;
   esac
@@ -114,7 +120,13 @@ copy_source() {
 
 if command -v apt-config >/dev/null; then
   eval "$(apt-config shell http_proxy Acquire::http::Proxy https_proxy Acquire::https::Proxy)"
-  export ${http_proxy+http_proxy} ${https_proxy+https_proxy}
+  [ -z "${http_proxy-}" ] || export http_proxy
+  [ -z "${https_proxy-}" ] || export https_proxy
+fi
+if [ ${#command[@]} -gt 0 ]; then
+  [ -e "$root/baton/build/release" ] || fail "nothing is built in $root; run tests/debian13.sh"
+  enter bash -c 'cd /baton && exec "$@"' - "${command[@]}"
+  exit
 fi
 if [ ! -e "$root" ]; then
   make_root || fail "cannot make a Debian 13 in $root"

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Runs the benchmarks on this machine and writes their tables into docs/performance.md, each
 # between its markers.
-#   tests/bench/run.sh                        all of them; takes about three hours
+#   tests/bench/run.sh                        all but engine_debian13; takes about three hours
 #   tests/bench/run.sh NAME [its options…]    one: engine_f32, engine_lengths, engine_bf16,
-#                                             engine_int8 (each engine_vs_peers), engine_load,
+#                                             engine_int8 (each engine_vs_peers), engine_debian13
+#                                             (of what tests/debian13.sh built), engine_load,
 #                                             profile, overhead, throughput, overload, fairness
 #                                             or soak
 # Needs build/release (cmake --preset release && cmake --build --preset release) and the tests'
@@ -11,7 +12,7 @@
 set -euo pipefail
 
 case "${1-}" in
-  --help | -h) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  --help | -h) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
 esac
 cd "$(dirname "$0")/../.."
 bin=build/release/bin
@@ -74,7 +75,7 @@ profile() {
 
 # run NAME [options…]
 run() {
-  local name=$1 command
+  local name=$1 command files net
   shift
   case "$name" in
     engine_f32)
@@ -96,6 +97,14 @@ run() {
       tests/nets/nets.sh resnet50 mobilenet_v2 minilm bert_base >/dev/null  # to compare with
       command=("$bin/engine_vs_peers"
         "--files=$(files resnet50_qdq mobilenet_v2_qdq minilm_qdq minilm_dynamic bert_base_qdq bert_base_dynamic)")
+      ;;
+    engine_debian13)
+      files=
+      for net in resnet50 mobilenet_v2 mobilenet_v3 efficientnet_b0 detector minilm bert_base; do
+        files+=${files:+,}build/nets/$net.onnx
+      done
+      command=(tests/debian13.sh --run "$bin/engine_vs_peers" --no-openvino
+        "--nets=mlp,squeezenet" "--files=$files" "--batch=1,8")
       ;;
     engine_load) command=("$bin/load_vs_ort" "--files=$(files resnet50 bert_base)") ;;
     profile) command=(profile) ;;
