@@ -199,6 +199,12 @@ absl::StatusOr<Tensor> PackedWeights::PlainLocked(const Layout& from) const {
   return plain;
 }
 
+std::optional<Layout> PackedWeights::layout() const {
+  MutexLock lock(mu_);
+  if (packed_.empty()) return std::nullopt;
+  return packed_[0].first;
+}
+
 size_t PackedWeights::bytes() const {
   MutexLock lock(mu_);
   return bytes_ + (plain_.empty() ? 0 : plain_.bytes());

@@ -211,6 +211,8 @@ class PackedWeights {
   absl::StatusOr<std::shared_ptr<const void>> Get(const Layout& from, const Layout& to) const;
   // As they came: unpacked, if need be.
   absl::StatusOr<Tensor> Plain(const Layout& from) const;
+  // That of the first packed copy, if there is one.
+  std::optional<Layout> layout() const;
   size_t bytes() const;
 
  private:

@@ -183,12 +183,21 @@ class DenseKernel final : public Kernel {
     return CheckFloat(c);
   }
 
+  // With weights as they are packed already, if they need not be otherwise: oneDNN 3 wants blocks
+  // of another size for another number of rows.
   std::optional<DnnlPrimitive> MakeProduct(DataType type, DataType y_type, int64_t rows,
                                            int threads) const {
     const ScopedThreads scope(threads);
     const Layout bias = bias_.empty() ? Layout() : PlainLayout(DataType::kFloat, {n_});
-    return MakeInnerProduct(PlainLayout(type, {rows, k_}), AnyLayout(type, {n_, k_}), bias,
-                            PlainLayout(y_type, {rows, n_}), MakeAttr(post_ops_));
+    const auto make = [&](const Layout& weights) {
+      return MakeInnerProduct(PlainLayout(type, {rows, k_}), weights, bias,
+                              PlainLayout(y_type, {rows, n_}), MakeAttr(post_ops_));
+    };
+    std::optional<DnnlPrimitive> made = make(AnyLayout(type, {n_, k_}));
+    const std::optional<Layout> packed = packed_.layout();
+    if (!made || !packed || *packed == made->weights) return made;
+    std::optional<DnnlPrimitive> other = make(*packed);
+    return other && other->implementation == made->implementation ? other : made;
   }
 
   // Where each thread gets many rows it has a product of its own: oneDNN shares rows out in blocks,

@@ -74,6 +74,9 @@ TEST(PackedWeights, TheGraphKeepsWhatOthersNeed) {
     const size_t copies = given_out ? 3 : 2;
     EXPECT_LT(model->weight_bytes(), (copies + 1) * weights.bytes() - 1);
     EXPECT_GE(model->weight_bytes(), copies * weights.bytes());
+    const size_t bytes = model->weight_bytes();
+    ASSERT_TRUE(model->GetPlan({{300, kSide}}, 2).ok());
+    EXPECT_EQ(model->weight_bytes(), bytes) << "of another number of rows";
     if (!given_out) continue;
     Session session;
     const Tensor x = RandomTensor({64, kSide}, 2);
