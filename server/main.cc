@@ -66,7 +66,10 @@ int Fail(const absl::Status& status) {
 }
 
 // Once models load: the end waits for no load, and the message is the last that is printed.
-[[noreturn]] void FailAtOnce(const absl::Status& status) { std::_Exit(Fail(status)); }
+[[noreturn]] void FailAtOnce(const absl::Status& status) {
+  baton::SetMinLogLevel(baton::LogLevel::kError);
+  std::_Exit(Fail(status));
+}
 
 // A stage of the end of the process; a second signal ends it at once.
 void WaitOut(const sigset_t& signals, double seconds) {

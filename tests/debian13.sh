@@ -76,8 +76,8 @@ fi
 
 # enter COMMAND…: runs it in the Debian 13, with mounts that end with it.
 enter() {
-  local program=(chroot "$root" env -u TMPDIR -u CCACHE_DIR HOME=/root LC_ALL=C.UTF-8
-    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@")
+  local program=(chroot "$root" env -u TMPDIR -u CCACHE_DIR -u BATON_ONNXRUNTIME -u BATON_NETS
+    HOME=/root LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@")
   # shellcheck disable=SC2016 # the inner shell's
   local mounts='mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev"'
   local namespace=(unshare --mount --pid --fork --kill-child bash -c)
