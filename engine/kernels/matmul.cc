@@ -159,7 +159,8 @@ class DenseKernel final : public Kernel {
     const int threads = c.ThreadsFor(flops, 4.0 * static_cast<double>(k_ * n_));
     if (row_ != nullptr && type == DataType::kFloat && rows <= row_->most_rows() * threads) {
       c.SetOutput(0, output);
-      return std::make_unique<RowStep>(row_, rows, threads, flops);
+      // Rows share no work: half of what is worth threads elsewhere is worth them here.
+      return std::make_unique<RowStep>(row_, rows, c.ThreadsFor(2 * flops, 0), flops);
     }
     ASSIGN_OR_RETURN(std::unique_ptr<Step> step, PrepareParts(type, y_type, rows, threads));
     const int residual = ResidualInput(post_ops_);
