@@ -206,43 +206,38 @@ class DenseKernel final : public Kernel {
   absl::StatusOr<std::unique_ptr<Step>> PrepareParts(DataType type, DataType y_type, int64_t rows,
                                                      int threads) const {
     constexpr int64_t kManyRows = 64;
-    const std::optional<DnnlPrimitive> whole = MakeProduct(type, y_type, rows, threads);
-    if (!whole) return absl::UnimplementedError("oneDNN has no inner product of this form");
-    ASSIGN_OR_RETURN(const auto packed, packed_.Get(weights_layout_, whole->weights));
-    if (threads == 1 || rows / threads < kManyRows) {
-      return MakePart(*whole, packed, type, y_type, 0, rows, threads);
-    }
+    const bool shared = threads > 1 && rows / threads >= kManyRows;
+    const int64_t part = shared ? (rows + threads - 1) / threads : rows;
     std::vector<std::unique_ptr<Step>> parts;
-    const int64_t part = (rows + threads - 1) / threads;
     for (int64_t first = 0; first < rows; first += part) {
-      const int64_t some = std::min(part, rows - first);
-      const std::optional<DnnlPrimitive> made = MakeProduct(type, y_type, some, 1);
-      if (!made || made->weights != whole->weights) {
-        return MakePart(*whole, packed, type, y_type, 0, rows, threads);
-      }
-      parts.push_back(MakePart(*made, packed, type, y_type, first, some, 1));
+      ASSIGN_OR_RETURN(
+          parts.emplace_back(),
+          PreparePart(type, y_type, first, std::min(part, rows - first), shared ? 1 : threads));
     }
+    if (parts.size() == 1) return std::move(parts[0]);
     return std::make_unique<RowPartsStep>(std::move(parts));
   }
 
-  std::unique_ptr<Step> MakePart(const DnnlPrimitive& made,
-                                 const std::shared_ptr<const void>& packed, DataType type,
-                                 DataType y_type, int64_t first_row, int64_t rows,
-                                 int threads) const {
+  absl::StatusOr<std::unique_ptr<Step>> PreparePart(DataType type, DataType y_type,
+                                                    int64_t first_row, int64_t rows,
+                                                    int threads) const {
+    const std::optional<DnnlPrimitive> made = MakeProduct(type, y_type, rows, threads);
+    if (!made) return absl::UnimplementedError("oneDNN has no inner product of this form");
+    ASSIGN_OR_RETURN(auto packed, packed_.Get(weights_layout_, made->weights));
     const auto first = static_cast<size_t>(first_row);
     const size_t x_row = static_cast<size_t>(k_) * DataTypeSize(type);
     const size_t y_row = static_cast<size_t>(n_) * DataTypeSize(y_type);
     std::vector<DnnlArgument> arguments = {
-        {DNNL_ARG_SRC, made.src, From::kInput, 0, nullptr, first * x_row},
-        {DNNL_ARG_WEIGHTS, made.weights, From::kFixed, 0, packed},
-        {DNNL_ARG_DST, made.dst, From::kOutput, 0, nullptr, first * y_row}};
+        {DNNL_ARG_SRC, made->src, From::kInput, 0, nullptr, first * x_row},
+        {DNNL_ARG_WEIGHTS, made->weights, From::kFixed, 0, std::move(packed)},
+        {DNNL_ARG_DST, made->dst, From::kOutput, 0, nullptr, first * y_row}};
     if (!bias_.empty()) {
       arguments.push_back(
-          {DNNL_ARG_BIAS, made.bias, From::kFixed, 0,
+          {DNNL_ARG_BIAS, made->bias, From::kFixed, 0,
            std::shared_ptr<const void>(std::make_shared<Tensor>(bias_), bias_.data())});
     }
     const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(k_ * n_);
-    return MakeDnnlStep(made, std::move(arguments), threads, flops);
+    return MakeDnnlStep(*made, std::move(arguments), threads, flops);
   }
 
   const PackedWeights packed_;
