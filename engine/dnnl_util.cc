@@ -29,10 +29,8 @@ typename P::primitive_desc MakeDescriptor(const dnnl::primitive_attr& attr, cons
 
 #if DNNL_VERSION_MAJOR >= 3
 using PoolingForward = dnnl::pooling_forward;
-using SoftmaxForward = dnnl::softmax_forward;
 #else
 using PoolingForward = dnnl::pooling_v2_forward;
-using SoftmaxForward = dnnl::softmax_v2_forward;
 #endif
 
 // `make` returns a primitive descriptor; what oneDNN cannot do or refuses is nullopt.
@@ -480,17 +478,6 @@ std::optional<DnnlPrimitive> MakePooling(const PoolSpec& spec, const dnnl::primi
                                               spec.src, spec.dst, ToDims(spec.strides),
                                               ToDims(spec.kernel), MinusOne(spec.dilations),
                                               ToDims(spec.pads_begin), ToDims(spec.pads_end));
-      },
-      kFillUnary);
-}
-
-std::optional<DnnlPrimitive> MakeSoftmax(const Layout& src, int axis, bool log,
-                                         const dnnl::primitive_attr& attr) {
-  return Finish(
-      [&] {
-        return MakeDescriptor<SoftmaxForward>(
-            attr, prop_kind::forward_inference,
-            log ? algorithm::softmax_log : algorithm::softmax_accurate, src, src, axis);
       },
       kFillUnary);
 }

@@ -162,8 +162,6 @@ struct PoolSpec {
   std::vector<int64_t> kernel, strides, dilations, pads_begin, pads_end;  // dilation 1 is dense
 };
 std::optional<DnnlPrimitive> MakePooling(const PoolSpec& spec, const dnnl::primitive_attr& attr);
-std::optional<DnnlPrimitive> MakeSoftmax(const Layout& src, int axis, bool log,
-                                         const dnnl::primitive_attr& attr);
 std::optional<DnnlPrimitive> MakeReorder(const Layout& from, const Layout& to);
 std::optional<DnnlPrimitive> MakeLrn(const Layout& src, int64_t size, float alpha, float beta,
                                      float k, const dnnl::primitive_attr& attr);

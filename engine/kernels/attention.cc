@@ -112,8 +112,7 @@ struct SoftmaxRow {
 
 // A vector of scores, scaled and biased; lanes past the last are anything.
 BATON_INLINE void LoadScores(const SoftmaxRow& row, int64_t i, Vector& x) {
-  const int64_t left = row.n - i;
-  LoadUpTo(row.scores + i, left, 0, x);
+  Load(row.scores + i, x);
   x = x * row.scale;
   if (row.softcap != 0) {
     x = x / row.softcap;
@@ -122,7 +121,7 @@ BATON_INLINE void LoadScores(const SoftmaxRow& row, int64_t i, Vector& x) {
   }
   Vector other;
   if (row.bias != nullptr) {
-    LoadUpTo(row.bias + i, left, 0, other);
+    LoadUpTo(row.bias + i, row.n - i, 0, other);
     x = x + other;
   }
 }
@@ -131,18 +130,13 @@ BATON_INLINE void LoadScores(const SoftmaxRow& row, int64_t i, Vector& x) {
 template <typename T>
 struct SoftmaxLoop {
   BATON_INLINE static void Run(const SoftmaxRow& row) {
-    const int64_t whole = row.n / kLanes * kLanes;
     Vector x, largest = Vector{} + kMinusInfinity;
-    for (int64_t i = 0; i < whole; i += kLanes) {
+    for (int64_t i = 0; i < row.n; i += kLanes) {
       LoadScores(row, i, x);
+      // Beyond the last: e to that power adds nothing to a sum of at least 1.
+      const auto left = static_cast<uint32_t>(row.n - i);
+      if (left < kLanes) x = kLane < left ? x : Vector{} + kMinusInfinity;
       Store(x, row.scores + i);
-      largest = x > largest ? x : largest;
-    }
-    if (whole < row.n) {
-      LoadScores(row, whole, x);
-      Store(x, row.scores + whole);
-      LoadUpTo(row.scores + whole, row.n - whole, kMinusInfinity, x);
-      Store(x, row.scores + whole);
       largest = x > largest ? x : largest;
     }
     const float most = Largest(largest);
@@ -152,12 +146,7 @@ struct SoftmaxLoop {
       x = x - most;
       Exp(x);
       Store(x, row.scores + i);
-      if (i < whole) [[likely]] {
-        sums = sums + x;
-      } else {
-        LoadUpTo(row.scores + i, row.n - i, 0, x);
-        sums = sums + x;
-      }
+      sums = sums + x;
     }
     const float inverse = 1.0f / Sum(sums);
     for (int64_t i = 0; i < row.n; i += kLanes) {

@@ -51,6 +51,7 @@ inline constexpr int kLanes = 16;
 // Narrower where the processor has no such registers: the compiler splits it.
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
 using VectorBits = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+inline constexpr VectorBits kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 BATON_INLINE void Load(const float* from, Vector& to) { std::memcpy(&to, from, sizeof(to)); }
 BATON_INLINE void Store(const Vector& from, float* to) { std::memcpy(to, &from, sizeof(from)); }
