@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -34,10 +35,16 @@ DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 
 
 def free_port():
-    """A port that nobody listens on now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nobody listens on now, below those that Linux gives to outgoing connections: one
+    of them could take it before a server does."""
+    while True:
+        port = random.randrange(10000, 32768)
+        with socket.socket() as s:
+            try:
+                s.bind(("0.0.0.0", port))
+                return port
+            except OSError:
+                pass
 
 
 def wait_until(condition, what):

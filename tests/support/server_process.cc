@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <random>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -21,18 +22,23 @@ namespace {
 constexpr std::chrono::milliseconds kPollInterval(10);
 constexpr std::chrono::seconds kStartLimit(60);
 
-// A port that nobody listens on now.
+// A port that nobody listens on now, below those that Linux gives to outgoing connections: one of
+// them could take it before a server does.
 int FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  BATON_CHECK(fd >= 0);
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof(address);
-  BATON_CHECK(bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0);
-  BATON_CHECK(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0);
-  close(fd);
-  return ntohs(address.sin_port);
+  std::random_device random;
+  std::uniform_int_distribution<int> ports(10000, 32767);
+  for (;;) {
+    const int port = ports(random);
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    BATON_CHECK(fd >= 0);
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_ANY);
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    const bool free = bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+    close(fd);
+    if (free) return port;
+  }
 }
 
 }  // namespace
