@@ -144,7 +144,7 @@ struct SoftmaxLoop {
     for (int64_t i = 0; i < row.n; i += kLanes) {
       Load(row.scores + i, x);
       x = x - most;
-      Exp(x);
+      ExpOfDifference(x);
       Store(x, row.scores + i);
       sums = sums + x;
     }

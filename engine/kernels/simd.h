@@ -190,6 +190,14 @@ BATON_INLINE void Exp(Vector& x) {
   x = y * scale;
 }
 
+// exp of how far an element is below the greatest of a softmax. 0 where that is next to nothing: a
+// share of a sum could be a denormal number, which some CPUs multiply a hundred times as slowly.
+BATON_INLINE void ExpOfDifference(Vector& x) {
+  const Vector difference = x;
+  Exp(x);
+  x = difference < -70.0f ? Vector{} : x;
+}
+
 // Where |x| is more, e^x is next to 0 or to infinity.
 inline constexpr float kMostOfExp = 87.3f;
 

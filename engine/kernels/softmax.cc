@@ -32,7 +32,7 @@ struct SoftmaxOfColumns {
     for (int64_t i = 0; i < c.n; ++i) {
       LoadUpTo(c.x + i * c.stride, c.lanes, 0, v);
       v = v - largest;
-      Exp(v);
+      ExpOfDifference(v);
       sum = sum + v;
       if (!kLog) StoreUpTo(v, c.lanes, c.y + i * c.stride);
     }
@@ -77,13 +77,13 @@ struct SoftmaxOfRows {
     const float most = Largest(largest);
     last = last - most;
     v = last;
-    Exp(v);
+    ExpOfDifference(v);
     if (!kLog) last = v;
     Vector sum = kLane >= static_cast<uint32_t>(whole - at) ? v : Vector{};
     for (int64_t i = 0; i < whole; i += kLanes) {
       Load(x + i, v);
       v = v - most;
-      Exp(v);
+      ExpOfDifference(v);
       sum = sum + v;
       if (!kLog) Store(v, y + i);
     }

@@ -13,6 +13,7 @@
 namespace baton::engine {
 namespace {
 
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using testing::ModelBuilder;
 using testing::RandomTensor;
@@ -169,6 +170,25 @@ INSTANTIATE_TEST_SUITE_P(
             // Several blocks of queries, the last one smaller.
             AttentionCase{1, 2, 2, 300, 384, 32, 32, true, MaskKind::kNone, false, 0, 0}),
         ::testing::Values(1, 2)));
+
+// Were its weight not 0 but next to it, such a value would count.
+TEST(AttentionMaskTest, WhatIsMaskedIsWorthNothing) {
+  const AttentionCase c = {1, 1, 1, 3, 20, 8, 8, false, MaskKind::kBool, false, 0, 0};
+  std::vector<Tensor> in = {
+      RandomTensor({1, 1, c.queries, c.size}, 1), RandomTensor({1, 1, c.keys, c.size}, 2),
+      RandomTensor({1, 1, c.keys, c.size}, 3), Tensor(DataType::kBool, {c.queries, c.keys})};
+  for (int64_t i = 0; i < c.queries * c.keys; ++i) {
+    in[3].mutable_values<bool>()[static_cast<size_t>(i)] = i % c.keys != 7;
+  }
+  const auto small = RunModel(AttentionModel(c, in), in);
+  ASSERT_TRUE(small.ok()) << small.status();
+  for (int64_t i = 0; i < c.size; ++i) {
+    in[2].mutable_values<float>()[static_cast<size_t>(7 * c.size + i)] = 3e38f;
+  }
+  const auto large = RunModel(AttentionModel(c, in), in);
+  ASSERT_TRUE(large.ok()) << large.status();
+  EXPECT_THAT((*large)[0].values<float>(), ElementsAreArray((*small)[0].values<float>()));
+}
 
 std::string ErrorOf(const AttentionCase& c, const std::vector<Tensor>& in) {
   const auto y = RunModel(AttentionModel(c, in), in);
