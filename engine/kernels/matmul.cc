@@ -1,9 +1,10 @@
 // MatMul and Gemm. With constant weights: oneDNN's inner product on packed weights, with bias,
-// activation and residual in one primitive; for few rows and a small matrix, our own. Else:
-// oneDNN's matmul on the operands as they are.
+// activation and residual in one primitive, or for a large matrix its convolution; for few rows and
+// a small matrix, our own. Else: oneDNN's matmul on the operands as they are.
 #include <algorithm>
 #include <cstring>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "engine/kernels/kernels.h"
@@ -111,6 +112,9 @@ class RowPartsStep final : public Step {
   const std::vector<std::unique_ptr<Step>> parts_;
 };
 
+// Elements of a matrix of floats of 2 MiB: what a second-level cache holds, or more.
+constexpr int64_t kLargeMatrix = int64_t{1} << 19;
+
 // y[rows, n] = post_ops(x[rows, k] · w + bias): x keeps its leading dimensions.
 class DenseKernel final : public Kernel {
  public:
@@ -189,17 +193,42 @@ class DenseKernel final : public Kernel {
   std::optional<DnnlPrimitive> MakeProduct(DataType type, DataType y_type, int64_t rows,
                                            int threads) const {
     const ScopedThreads scope(threads);
-    const Layout bias = bias_.empty() ? Layout() : PlainLayout(DataType::kFloat, {n_});
     const auto make = [&](const Layout& weights) {
+      if (type == DataType::kFloat && k_ * n_ >= kLargeMatrix) {
+        std::optional<DnnlPrimitive> made = MakeOfPixels(rows, weights);
+        if (made) return made;
+      }
+      const Layout bias = bias_.empty() ? Layout() : PlainLayout(DataType::kFloat, {n_});
       return MakeInnerProduct(PlainLayout(type, {rows, k_}), weights, bias,
                               PlainLayout(y_type, {rows, n_}), MakeAttr(post_ops_));
     };
     std::optional<DnnlPrimitive> made = make(AnyLayout(type, {n_, k_}));
     const std::optional<Layout> packed = packed_.layout();
-    if (!made || !packed || *packed == made->weights) return made;
+    if (!made || !packed || *packed == AsMatrix(made->weights)) return made;
     std::optional<DnnlPrimitive> other = make(*packed);
     return other && other->implementation == made->implementation ? other : made;
   }
+
+  // Of floats: rows as the pixels of an image, channels last. Where weights outgrow the
+  // second-level cache oneDNN's convolution is faster than its inner product: it reads them less
+  // often.
+  std::optional<DnnlPrimitive> MakeOfPixels(int64_t rows, const Layout& weights) const {
+    constexpr DataType kType = DataType::kFloat;
+    const bool any = weights == AnyLayout(kType, {n_, k_});
+    ConvSpec spec;
+    spec.src = ChannelsLastLayout(kType, {1, k_, 1, rows});
+    spec.dst = ChannelsLastLayout(kType, {1, n_, 1, rows});
+    spec.weights = any ? AnyLayout(kType, {n_, k_, 1, 1}) : weights.reshape({n_, k_, 1, 1});
+    if (!bias_.empty()) spec.bias = PlainLayout(kType, {n_});
+    spec.strides = spec.dilations = {1, 1};
+    spec.pads_begin = spec.pads_end = {0, 0};
+    std::optional<DnnlPrimitive> made = MakeConvolution(spec, MakeAttr(post_ops_));
+    const bool fast = made && absl::StartsWith(made->implementation, "brgconv_1x1:avx512");
+    return fast ? made : std::nullopt;
+  }
+
+  // Of a convolution's weights, [n, k, 1, 1], those of a product, which are the same.
+  Layout AsMatrix(const Layout& weights) const { return weights.reshape({n_, k_}); }
 
   // Where each thread gets many rows it has a product of its own: oneDNN shares rows out in blocks,
   // which leaves one thread with much more than another.
@@ -223,7 +252,7 @@ class DenseKernel final : public Kernel {
                                                     int threads) const {
     const std::optional<DnnlPrimitive> made = MakeProduct(type, y_type, rows, threads);
     if (!made) return absl::UnimplementedError("oneDNN has no inner product of this form");
-    ASSIGN_OR_RETURN(auto packed, packed_.Get(weights_layout_, made->weights));
+    ASSIGN_OR_RETURN(auto packed, packed_.Get(weights_layout_, AsMatrix(made->weights)));
     const auto first = static_cast<size_t>(first_row);
     const size_t x_row = static_cast<size_t>(k_) * DataTypeSize(type);
     const size_t y_row = static_cast<size_t>(n_) * DataTypeSize(y_type);

@@ -56,35 +56,39 @@ TEST(PackedWeights, AreSharedWhereTheyNeedNoPacking) {
   EXPECT_EQ(packed.bytes(), 2 * weights.bytes());
 }
 
+class PackedMatrixTest : public ::testing::TestWithParam<int64_t> {};
+
 // Two products share their weights, and one of those is an output of the graph, too.
-TEST(PackedWeights, TheGraphKeepsWhatOthersNeed) {
-  constexpr int64_t kSide = 512;
-  const Tensor weights = RandomTensor({kSide, kSide}, 1);
+TEST_P(PackedMatrixTest, TheGraphKeepsWhatOthersNeed) {
+  const int64_t side = GetParam();
+  const Tensor weights = RandomTensor({side, side}, 1);
   for (const bool given_out : {false, true}) {
     ModelBuilder m;
-    m.Input("x", DataType::kFloat, {-1, kSide});
+    m.Input("x", DataType::kFloat, {-1, side});
     m.Constant("w", weights);
     m.Node("MatMul", {"x", "w"}, {"p"});
     m.Node("MatMul", {"p", "w"}, {"y"});
-    m.Output("y", DataType::kFloat, {-1, kSide});
-    if (given_out) m.Output("w", DataType::kFloat, {kSide, kSide});
+    m.Output("y", DataType::kFloat, {-1, side});
+    if (given_out) m.Output("w", DataType::kFloat, {side, side});
     const auto model = *Model::Parse(m.Build(), "", {});
-    const auto plan = model->GetPlan({{64, kSide}}, 1);
+    const auto plan = model->GetPlan({{64, side}}, 1);
     ASSERT_TRUE(plan.ok()) << plan.status();
     const size_t copies = given_out ? 3 : 2;
     EXPECT_LT(model->weight_bytes(), (copies + 1) * weights.bytes() - 1);
     EXPECT_GE(model->weight_bytes(), copies * weights.bytes());
     const size_t bytes = model->weight_bytes();
-    ASSERT_TRUE(model->GetPlan({{300, kSide}}, 2).ok());
+    ASSERT_TRUE(model->GetPlan({{300, side}}, 2).ok());
     EXPECT_EQ(model->weight_bytes(), bytes) << "of another number of rows";
     if (!given_out) continue;
     Session session;
-    const Tensor x = RandomTensor({64, kSide}, 2);
+    const Tensor x = RandomTensor({64, side}, 2);
     const auto outputs = session.Run(**plan, {x.view()});
     ASSERT_TRUE(outputs.ok()) << outputs.status();
     EXPECT_TRUE(std::ranges::equal((*outputs)[1].values<float>(), weights.values<float>()));
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(SmallAndLarge, PackedMatrixTest, ::testing::Values(512, 768));
 
 }  // namespace
 }  // namespace baton::engine
