@@ -211,8 +211,9 @@ TEST(Winograd, IsTakenWhereItSavesTime) {
     return WinogradTile({batch, channels, size, size, channels, size, size, 1, 1});
   };
   EXPECT_EQ(tile(1, 64, 56), 4);
-  EXPECT_EQ(tile(1, 256, 14), 4);
-  EXPECT_EQ(tile(1, 512, 7), 2) << "reading four times the weights takes longer";
+  EXPECT_EQ(tile(1, 256, 14), 2) << "reading twice the weights takes longer";
+  EXPECT_EQ(tile(2, 256, 14), 4);
+  EXPECT_EQ(tile(1, 512, 7), 2);
   EXPECT_EQ(tile(8, 512, 7), 4);
   EXPECT_EQ(tile(1, 512, 2), 0);
 }
