@@ -188,13 +188,17 @@ class DenseKernel final : public Kernel {
     return CheckFloat(c);
   }
 
+  bool IsOfPixels(DataType type) const {
+    return type == DataType::kFloat && k_ * n_ >= kLargeMatrix && HasAvx512();
+  }
+
   // With weights as they are packed already, if they need not be otherwise: oneDNN 3 wants blocks
   // of another size for another number of rows.
   std::optional<DnnlPrimitive> MakeProduct(DataType type, DataType y_type, int64_t rows,
                                            int threads) const {
     const ScopedThreads scope(threads);
     const auto make = [&](const Layout& weights) {
-      if (type == DataType::kFloat && k_ * n_ >= kLargeMatrix) {
+      if (IsOfPixels(type)) {
         std::optional<DnnlPrimitive> made = MakeOfPixels(rows, weights);
         if (made) return made;
       }
@@ -230,12 +234,13 @@ class DenseKernel final : public Kernel {
   // Of a convolution's weights, [n, k, 1, 1], those of a product, which are the same.
   Layout AsMatrix(const Layout& weights) const { return weights.reshape({n_, k_}); }
 
-  // Where each thread gets many rows it has a product of its own: oneDNN shares rows out in blocks,
-  // which leaves one thread with much more than another.
+  // Where each thread gets many rows it has a product of its own: oneDNN's inner product shares
+  // rows out in blocks, which leaves one thread with much more than another. Its convolution shares
+  // large weights out.
   absl::StatusOr<std::unique_ptr<Step>> PrepareParts(DataType type, DataType y_type, int64_t rows,
                                                      int threads) const {
     constexpr int64_t kManyRows = 64;
-    const bool shared = threads > 1 && rows / threads >= kManyRows;
+    const bool shared = threads > 1 && rows / threads >= kManyRows && !IsOfPixels(type);
     const int64_t part = shared ? (rows + threads - 1) / threads : rows;
     std::vector<std::unique_ptr<Step>> parts;
     for (int64_t first = 0; first < rows; first += part) {
