@@ -130,6 +130,9 @@ class ModelImpl final : public Model {
   static constexpr size_t kWeightBytesOfARow = 12 << 20;
   // Below this a piece is not worth its own walk through the plan.
   static constexpr double kFlopsOfAPiece = 1e7;
+  // Below this threads had better share weights that no cache holds than each read them for a
+  // piece.
+  static constexpr double kFlopsOfAWeightByte = 32;
 
   // Measured on ResNet-50: 8 to 10 KB a step, most of it generated code.
   static size_t BytesOf(const PlanImpl& plan) {
@@ -180,8 +183,9 @@ class ModelImpl final : public Model {
     if (batch < std::max(2, threads) || !RowsAreIndependent()) return pieces;
     const auto& trunk = head_ ? head_->trunk : loaded_;
     // As many rows as make it worth to read all weights for them; the same work for every thread.
-    const int64_t most = std::max<int64_t>(
-        1, static_cast<int64_t>(ConstantBytes(trunk->graph, /*held=*/false) / kWeightBytesOfARow));
+    const size_t weight_bytes = ConstantBytes(trunk->graph, /*held=*/false);
+    const int64_t most =
+        std::max<int64_t>(1, static_cast<int64_t>(weight_bytes / kWeightBytesOfARow));
     const int64_t rows_of_a_thread = batch / threads;
     pieces.lanes = threads;
     pieces.rounds = (rows_of_a_thread + most - 1) / most;
@@ -193,6 +197,8 @@ class ModelImpl final : public Model {
     double flops = 0;
     for (const StepInfo& step : plan->steps()) flops += step.flops;
     if (flops < kFlopsOfAPiece) return pieces;
+    const bool mostly_reads = flops < kFlopsOfAWeightByte * static_cast<double>(weight_bytes);
+    if (threads > 1 && most > 1 && mostly_reads) return pieces;
     if (const int64_t rest = batch - pieces.rows * pieces.rounds * threads; rest > 0) {
       for (Shape& shape : shapes) shape[0] = rest;
       ASSIGN_OR_RETURN(pieces.rest, Compile(trunk, shapes, threads));

@@ -310,6 +310,28 @@ TEST(PiecesChoiceTest, AreNotMadeWhereRowsDependOnEachOther) {
   EXPECT_EQ(PiecesOf(**model, 4, 2), nullptr);
 }
 
+// Two matrices of 16 MiB, which few words are less work than to read.
+TEST(PiecesChoiceTest, AreNotMadeWhereEachWouldReadWeightsForLittle) {
+  ModelBuilder m(18);
+  m.Input("x", DataType::kFloat, {-1, -1, 1024});
+  m.Constant("w", RandomTensor({1024, 4096}, 1));
+  m.Constant("v", RandomTensor({4096, 1024}, 2));
+  m.Node("MatMul", {"x", "w"}, {"a"});
+  m.Node("MatMul", {"a", "v"}, {"b"});
+  m.Node("Add", {"b", "x"}, {"y"});
+  m.Output("y", DataType::kFloat, {-1, -1, 1024});
+  const auto model = Model::Parse(m.Build(), "", {});
+  ASSERT_TRUE(model.ok()) << model.status();
+  const auto in_pieces = [&](int64_t words, int threads) {
+    const auto plan = (*model)->GetPlan({{6, words, 1024}}, threads);
+    EXPECT_TRUE(plan.ok()) << plan.status();
+    return plan.ok() && static_cast<const PlanImpl&>(**plan).pieces() != nullptr;
+  };
+  EXPECT_FALSE(in_pieces(8, 2));
+  EXPECT_TRUE(in_pieces(128, 2));
+  EXPECT_TRUE(in_pieces(8, 1)) << "one thread reads them whatever it does";
+}
+
 TEST(PiecesChoiceTest, TheHookBetweenStepsIsCalled) {
   const auto model = Model::Parse(Convolutions(false), "", {});
   ASSERT_TRUE(model.ok()) << model.status();
