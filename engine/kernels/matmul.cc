@@ -188,7 +188,7 @@ class DenseKernel final : public Kernel {
     return CheckFloat(c);
   }
 
-  bool IsOfPixels(DataType type) const {
+  bool AsPixels(DataType type) const {
     return type == DataType::kFloat && k_ * n_ >= kLargeMatrix && HasAvx512();
   }
 
@@ -198,8 +198,8 @@ class DenseKernel final : public Kernel {
                                            int threads) const {
     const ScopedThreads scope(threads);
     const auto make = [&](const Layout& weights) {
-      if (IsOfPixels(type)) {
-        std::optional<DnnlPrimitive> made = MakeOfPixels(rows, weights);
+      if (AsPixels(type)) {
+        std::optional<DnnlPrimitive> made = MakePixelProduct(rows, weights);
         if (made) return made;
       }
       const Layout bias = bias_.empty() ? Layout() : PlainLayout(DataType::kFloat, {n_});
@@ -216,7 +216,7 @@ class DenseKernel final : public Kernel {
   // Of floats: rows as the pixels of an image, channels last. Where weights outgrow the
   // second-level cache oneDNN's convolution is faster than its inner product: it reads them less
   // often.
-  std::optional<DnnlPrimitive> MakeOfPixels(int64_t rows, const Layout& weights) const {
+  std::optional<DnnlPrimitive> MakePixelProduct(int64_t rows, const Layout& weights) const {
     constexpr DataType kType = DataType::kFloat;
     const bool any = weights == AnyLayout(kType, {n_, k_});
     ConvSpec spec;
@@ -240,7 +240,7 @@ class DenseKernel final : public Kernel {
   absl::StatusOr<std::unique_ptr<Step>> PrepareParts(DataType type, DataType y_type, int64_t rows,
                                                      int threads) const {
     constexpr int64_t kManyRows = 64;
-    const bool shared = threads > 1 && rows / threads >= kManyRows && !IsOfPixels(type);
+    const bool shared = threads > 1 && rows / threads >= kManyRows && !AsPixels(type);
     const int64_t part = shared ? (rows + threads - 1) / threads : rows;
     std::vector<std::unique_ptr<Step>> parts;
     for (int64_t first = 0; first < rows; first += part) {

@@ -492,10 +492,11 @@ int WinogradTile(const WinogradSpec& s) {
   };
   // Multiplications for each pair of channels, or reading its weights, whichever takes longer:
   // memory gives one in the time of 13 multiplications on some CPUs, of 40 on others.
+  constexpr int64_t kReading = 24;
   int best = 0;
-  int64_t least = std::max<int64_t>(9 * area(1), 24 * 9);
+  int64_t least = 9 * std::max(area(1), kReading);
   for (const int tile : {2, 4}) {
-    const int64_t cost = std::max(PointsOf(tile) * area(tile), 24 * PointsOf(tile));
+    const int64_t cost = PointsOf(tile) * std::max(area(tile), kReading);
     if (cost >= least) continue;
     least = cost;
     best = tile;
